@@ -1,0 +1,53 @@
+"""The same layer in another class: plain for deconvolved, and back."""
+
+import inspect
+from typing import Any
+
+# Weights of these cannot be moved to another class one by one.
+_ADAPTERS = ("lora_rank", "lora_alpha", "quantization_config")
+
+
+def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
+    """Returns a built layer of class `cls` with the arguments of `layer`.
+
+    Arguments are read from the live layer, not from its configuration: an
+    activation may be an object that no configuration describes.
+
+    Args:
+        layer: A built layer, plain or deconvolved.
+        cls: Its counterpart class.
+        **changes: Arguments of `cls` that differ.
+
+    Raises:
+        ValueError: If `layer` is not built, quantized, or LoRA-enabled.
+    """
+    if not layer.built:
+        raise ValueError(
+            "A layer must be built before it can be converted or folded. "
+            f"Received: unbuilt layer '{layer.name}'"
+        )
+    if getattr(layer, "lora_enabled", False):
+        raise ValueError(
+            "A LoRA-enabled layer cannot be converted or folded. "
+            f"Received: layer '{layer.name}' with rank {layer.lora_rank}"
+        )
+    if getattr(layer, "quantization_mode", None):
+        raise ValueError(
+            "A quantized layer cannot be converted or folded. Received: "
+            f"layer '{layer.name}' in mode '{layer.quantization_mode}'"
+        )
+    plain_class = getattr(cls, "plain_class", cls)
+    arguments = {
+        name: getattr(layer, name)
+        for name, parameter in inspect.signature(plain_class).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and name not in _ADAPTERS
+    }
+    arguments |= {
+        "name": layer.name,
+        "dtype": layer.dtype_policy,
+        "trainable": layer.trainable,
+    }
+    twin = cls(**arguments | changes)
+    twin.build(layer.get_build_config()["input_shape"])
+    return twin

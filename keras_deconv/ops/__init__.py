@@ -1,0 +1,40 @@
+"""The mathematics of network deconvolution, as pure functions.
+
+Shapes are written in one vocabulary throughout:
+
+* `n`: batch, `C`: input channels, `O`: filters,
+* `taps`: product of the kernel size,
+* `groups`: convolution groups, each whitened by a D of its own,
+* `B`: block size, the channels that are whitened together,
+* `F = B * taps`: features of a block,
+* `rows`: sampled patches, times the blocks that share a D.
+
+Feature `f` of a patch is `c * taps + tap`: channels first, then the taps
+of the kernel in row-major order, as in the authors' implementation.
+"""
+
+from keras_deconv.ops._blocks import Blocks
+from keras_deconv.ops._blocks import merge_columns
+from keras_deconv.ops._blocks import merge_kernel
+from keras_deconv.ops._blocks import split_columns
+from keras_deconv.ops._blocks import split_kernel
+from keras_deconv.ops._covariance import covariance
+from keras_deconv.ops._covariance import mean
+from keras_deconv.ops._fold import fold
+from keras_deconv.ops._inverse_sqrt import inverse_sqrt
+from keras_deconv.ops._inverse_sqrt import sqrt_pair
+from keras_deconv.ops._patches import sampled_patches
+
+__all__ = [
+    "Blocks",
+    "covariance",
+    "fold",
+    "inverse_sqrt",
+    "mean",
+    "merge_columns",
+    "merge_kernel",
+    "sampled_patches",
+    "split_columns",
+    "split_kernel",
+    "sqrt_pair",
+]

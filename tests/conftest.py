@@ -1,0 +1,40 @@
+"""What every test shares."""
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+# The same examples in every run. JAX compiles each operation anew for each
+# shape, so it takes fewer, and none has a deadline.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    max_examples=6 if keras.backend.backend() == "jax" else 25,
+)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def correlated(rng):
+    """Returns a function: shape to inputs correlated in space and channel."""
+
+    def make(*shape):
+        noise = rng.normal(size=shape)
+        for axis in range(1, len(shape) - 1):
+            noise = noise + 0.7 * np.roll(noise, 1, axis)
+        mixing = np.eye(shape[-1]) + 0.5 * rng.normal(size=(shape[-1],) * 2)
+        return (noise @ mixing + 0.8).astype("float32")
+
+    return make

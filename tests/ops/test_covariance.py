@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from keras import ops
+
+import compare
+import oracle
+from keras_deconv.ops import covariance
+from keras_deconv.ops import inverse_sqrt
+from keras_deconv.ops import mean
+
+
+@pytest.fixture
+def columns(rng):
+    mixing = rng.normal(size=(2, 6, 6))
+    return (rng.normal(size=(2, 50, 6)) @ mixing + 3).astype("float32")
+
+
+def test_mean_of_each_group(columns):
+    compare.assert_close(mean(columns), columns.astype("float64").mean(1))
+
+
+def test_covariance_divides_by_rows_and_adds_the_ridge(columns):
+    actual = covariance(columns, mean(columns), 0.5)
+    for group in range(2):
+        expected = np.cov(columns[group].astype("float64").T, bias=True)
+        compare.assert_close(actual[group], expected + 0.5 * np.eye(6))
+
+
+def test_large_mean_does_not_cancel(rng):
+    """E[xx] - mean mean errs by a third here, and turns indefinite."""
+    columns = (rng.normal(size=(1, 4096, 8)) + 1000).astype("float32")
+    actual = covariance(columns, mean(columns), 1e-5)
+    expected = np.cov(columns[0].astype("float64").T, bias=True)
+    compare.assert_close(actual[0], expected + 1e-5 * np.eye(8), 1e-4)
+    uncentred = np.einsum("grf,grh->gfh", columns, columns)[0] / 4096
+    uncentred -= np.outer(*[columns[0].mean(0)] * 2)
+    assert compare.relative_error(uncentred, expected) > 0.1
+
+
+def test_whitened_columns_have_identity_covariance(columns):
+    mu = mean(columns)
+    deconv = inverse_sqrt(covariance(columns, mu, 1e-6), 25)
+    whitened = ops.matmul(ops.subtract(columns, ops.expand_dims(mu, 1)), deconv)
+    actual = covariance(whitened, mean(whitened), 1e-9)
+    for group in range(2):
+        compare.assert_close(actual[group], np.eye(6), 1e-3)
+
+
+def test_root_of_the_oracle_is_exact_too(columns):
+    """Guards the guard: both roots of the oracle agree when converged."""
+    matrix = np.cov(columns[0].astype("float64").T) + 1e-3 * np.eye(6)
+    compare.assert_close(
+        oracle.inverse_sqrt(matrix, 40), oracle.exact_inverse_sqrt(matrix)
+    )

@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+import compare
+import oracle
+from keras_deconv.ops import sampled_patches
+
+
+@st.composite
+def geometries(draw):
+    """A convolution that Keras accepts: it refuses stride with dilation."""
+    rank = draw(st.integers(1, 3))
+
+    def sizes(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    kernel_size = sizes(1, 3 if rank == 3 else 4)
+    strides, dilation_rate = (1,) * rank, (1,) * rank
+    if draw(st.booleans()):
+        strides = sizes(1, 3)
+    else:
+        dilation_rate = sizes(1, 2)
+    reach = [
+        (k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)
+    ]
+    return {
+        "spatial": tuple(r + draw(st.integers(0, 4)) for r in reach),
+        "kernel_size": kernel_size,
+        "strides": strides,
+        "dilation_rate": dilation_rate,
+        "padding": draw(st.sampled_from(["valid", "same"])),
+        "channels": draw(st.integers(1, 3)),
+    }
+
+
+@given(geometries(), st.integers(0, 2**32 - 1))
+def test_patches_times_kernel_is_the_convolution(geometry, seed):
+    rng = np.random.default_rng(seed)
+    channels = geometry.pop("channels")
+    inputs = rng.normal(size=(2, *geometry.pop("spatial"), channels))
+    inputs = inputs.astype("float32")
+    kernel_size = geometry["kernel_size"]
+    kernel = rng.normal(size=(*kernel_size, channels, 2)).astype("float32")
+    patches = sampled_patches(inputs, **geometry)
+    columns = ops.reshape(patches, (*patches.shape[:-2], -1))
+    weights = np.moveaxis(kernel, -2, 0).reshape(-1, 2)
+    del geometry["kernel_size"]
+    expected = ops.conv(inputs, kernel, **geometry)
+    compare.assert_close(
+        ops.matmul(columns, weights), ops.convert_to_numpy(expected)
+    )
+
+
+@given(geometries(), st.integers(1, 4))
+def test_sampling_takes_every_position_that_stride_allows(geometry, sampling):
+    spatial, channels = geometry.pop("spatial"), geometry.pop("channels")
+    inputs = np.arange(np.prod(spatial) * channels, dtype="float32")
+    inputs = inputs.reshape(1, *spatial, channels) + 1
+    every = sampled_patches(inputs, **geometry)
+    sampled = sampled_patches(inputs, sampling_stride=sampling, **geometry)
+    positions = (slice(None, None, sampling),) * len(spatial)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(sampled),
+        ops.convert_to_numpy(every)[(slice(None), *positions)],
+    )
+
+
+def test_features_are_ordered_channels_first(correlated):
+    inputs = correlated(2, 7, 6, 3)
+    patches = sampled_patches(inputs, (3, 2), strides=(2, 1))
+    assert patches.shape == (2, 3, 5, 3, 6)
+    columns = ops.convert_to_numpy(patches).reshape(2, 3, 5, 18)
+    np.testing.assert_array_equal(
+        columns, oracle.patches(inputs, (3, 2), (2, 1), (1, 1))
+    )
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_channels_first_gives_the_same_patches(correlated, padding):
+    inputs = correlated(2, 7, 6, 3)
+    first = sampled_patches(
+        np.moveaxis(inputs, -1, 1),
+        (3, 3),
+        padding=padding,
+        sampling_stride=2,
+        data_format="channels_first",
+    )
+    last = sampled_patches(inputs, (3, 3), padding=padding, sampling_stride=2)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(first), ops.convert_to_numpy(last)
+    )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="only TensorFlow traces with unknown sizes",
+)
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_unknown_sizes_give_the_same_patches(correlated, padding, strides):
+    import tensorflow as tf
+
+    options = {"strides": strides, "padding": padding, "sampling_stride": 2}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def traced(inputs):
+        return sampled_patches(inputs, (3, 2), **options)
+
+    for shape in [(2, 7, 6, 3), (1, 8, 9, 3)]:
+        inputs = correlated(*shape)
+        np.testing.assert_array_equal(
+            traced(inputs), sampled_patches(inputs, (3, 2), **options)
+        )
