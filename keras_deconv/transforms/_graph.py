@@ -19,6 +19,16 @@ def is_graph(layer: Any) -> bool:
     )
 
 
+def check_graph(model: Any) -> None:
+    """Raises ValueError unless `model` is a Sequential or Functional model."""
+    if not is_graph(model):
+        raise ValueError(
+            "The model must be a Sequential or Functional model. Received: "
+            f"{getattr(model, 'name', model)!r} of class "
+            f"'{type(model).__name__}'"
+        )
+
+
 def nodes(model: Any) -> Iterator[Any]:
     """Yields the calls in a Functional model, producers first."""
     for _, at_depth in sorted(model._nodes_by_depth.items(), reverse=True):
@@ -32,6 +42,7 @@ def feeding(model: Any, cls: type[Any]) -> Iterator[Any]:
 
     Where a nested model produces that output, it is the model's last layer.
     """
+    check_graph(model)
     for layer in sublayers(model):
         if isinstance(layer, cls):
             for node in layer._inbound_nodes:
@@ -44,6 +55,11 @@ def _producer(tensor: Tensor) -> Any:
     if is_graph(history.operation):
         return _producer(history.operation.outputs[history.tensor_index])
     return history.operation
+
+
+def input_name(tensor: Tensor) -> str:
+    """Returns the name of the input layer that a model's input comes from."""
+    return str(tensor._keras_history.operation.name)
 
 
 def sublayers(layer: Any) -> list[Any]:

@@ -33,12 +33,7 @@ def rewrite(model: Any, replace: Replace, targets: Classes) -> Any:
             built, or has layers with a target inside that `rewrite` cannot
             enter. The message names them.
     """
-    if not _graph.is_graph(model):
-        raise ValueError(
-            "The model must be a Sequential or Functional model. Received: "
-            f"{getattr(model, 'name', model)!r} of class "
-            f"'{type(model).__name__}'"
-        )
+    _graph.check_graph(model)
     return _Rewrite(replace, targets).copy_model(model)
 
 
@@ -137,7 +132,7 @@ def _copy_input(tensor: Any) -> Any:
         batch_shape=tensor.shape,
         dtype=tensor.dtype,
         sparse=tensor.sparse,
-        name=tensor.name,
+        name=_graph.input_name(tensor),
     )
 
 

@@ -1,0 +1,43 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import compare
+import oracle
+from keras_deconv import DeconvDense
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    "shape", [(40, 6), (5, 8, 6), (4, 3, 5, 6)], ids=["2d", "3d", "4d"]
+)
+@pytest.mark.parametrize(("block_size", "fitting"), [(64, 6), (2, 2), (4, 2)])
+def test_oracle(block_size, fitting, shape, use_bias, rng):
+    mixing = rng.normal(size=(6, 6))
+    inputs = (rng.normal(size=shape) @ mixing + 1).astype("float32")
+    layer = DeconvDense(
+        5,
+        block_size=block_size,
+        use_bias=use_bias,
+        bias_initializer="random_normal",
+    )
+    outputs = layer(inputs, training=True)
+    wanted, mean, deconv = oracle.deconv_dense(
+        inputs,
+        ops.convert_to_numpy(layer.kernel),
+        ops.convert_to_numpy(layer.bias) if use_bias else None,
+        block_size=fitting,
+    )
+    compare.assert_close(outputs, wanted, 2e-5)
+    compare.assert_close(layer.moving_mean, 0.1 * mean)
+    compare.assert_close(
+        layer.moving_deconv, 0.9 * np.eye(fitting)[None] + 0.1 * deconv
+    )
+    plain = layer.fold()
+    assert type(plain) is keras.layers.Dense
+    compare.assert_close(plain(inputs), ops.convert_to_numpy(layer(inputs)))
+
+
+def test_mask_passes_through():
+    assert DeconvDense(3).supports_masking

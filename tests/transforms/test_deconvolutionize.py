@@ -1,0 +1,285 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import networks
+from keras_deconv import DeconvConv2D
+from keras_deconv import DeconvDense
+from keras_deconv import deconvolutionize
+
+each_network = pytest.mark.parametrize(
+    "make", networks.ALL.values(), ids=networks.ALL.keys()
+)
+
+
+@each_network
+def test_every_convolution_is_replaced_with_its_weights(make):
+    model = make()
+    networks.randomize(model)
+    twin = deconvolutionize(model)
+    classes = {layers.Conv2D: DeconvConv2D, layers.Dense: DeconvDense}
+    kept = [
+        layer
+        for layer in networks.all_layers(model)
+        if not isinstance(layer, layers.BatchNormalization)
+    ]
+    new = {layer.name: layer for layer in networks.all_layers(twin)}
+    assert new.keys() == {layer.name for layer in kept}
+    for layer in kept:
+        other = new[layer.name]
+        assert other is not layer
+        assert type(other) is classes.get(type(layer), type(layer))
+        weights = {weight.name: weight for weight in other.weights}
+        for weight in layer.weights:
+            assert weights[weight.name] is not weight
+            np.testing.assert_array_equal(
+                ops.convert_to_numpy(weights[weight.name]),
+                ops.convert_to_numpy(weight),
+            )
+
+
+@each_network
+def test_model_is_left_untouched(make):
+    model = make()
+    networks.randomize(model)
+    inputs = networks.inputs_of(model)
+    predictions = networks.flat(model(inputs))
+    config = model.get_config()
+    weights = model.get_weights()
+    twin = deconvolutionize(model)
+    twin(inputs, training=True)
+    networks.randomize(twin, seed=1)
+    assert model.get_config() == config
+    for now, before in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, before)
+    np.testing.assert_array_equal(networks.flat(model(inputs)), predictions)
+
+
+@each_network
+def test_twin_trains_and_survives_a_file(make, tmp_path):
+    model = make()
+    twin = deconvolutionize(model)
+    assert twin.name == model.name
+    assert not twin.compiled
+    inputs = networks.inputs_of(model)
+    targets = keras.tree.map_structure(
+        lambda output: np.zeros(output.shape, "float32"), twin(inputs)
+    )
+    twin.compile(keras.optimizers.SGD(1e-3), "mse")
+    twin.fit(inputs, targets, verbose=0)
+    outputs = networks.flat(twin(inputs))
+    assert np.isfinite(outputs).all()
+    twin.save(tmp_path / "twin.keras")
+    loaded = keras.models.load_model(tmp_path / "twin.keras")
+    np.testing.assert_array_equal(networks.flat(loaded(inputs)), outputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "use_bias"),
+    [
+        (networks.sequential, "first", True),
+        (networks.several_inputs_and_outputs, "on_left", True),
+        (networks.several_inputs_and_outputs, "last", True),
+        (networks.nested, "in_stem", True),
+        (networks.pre_activation, "stem", True),
+        (networks.pre_activation, "branch", False),
+        (networks.depthwise, "depthwise", True),
+        (networks.depthwise, "up", False),
+    ],
+)
+def test_lost_normalization_leaves_a_bias(make, name, use_bias):
+    layer = networks.layer_named(deconvolutionize(make()), name)
+    assert layer.use_bias is use_bias
+    if use_bias:
+        assert not ops.convert_to_numpy(layer.bias).any()
+
+
+def test_shared_layers_stay_shared():
+    twin = deconvolutionize(networks.shared_layers())
+    deconvs = [la for la in twin.layers if isinstance(la, DeconvConv2D)]
+    assert len(deconvs) == 1
+    first, second = networks.inputs_of(twin)
+    deconvs[0].moving_mean.assign(ops.ones(deconvs[0].moving_mean.shape))
+    a, b = twin([first, second]), twin([second, first])
+    assert not np.allclose(networks.flat(a), networks.flat(b))
+
+
+def test_structure_of_inputs_and_outputs_is_kept():
+    model = networks.several_inputs_and_outputs()
+    twin = deconvolutionize(model)
+    assert twin.input.keys() == model.input.keys()
+    assert twin.output.keys() == model.output.keys()
+    assert twin.input["right"].shape == (None, 8, 8, 2)
+
+
+def test_settings_reach_the_layers_that_have_them():
+    twin = deconvolutionize(
+        networks.sequential(),
+        block_size=2,
+        sampling_stride=1,
+        num_iterations=3,
+        epsilon=0.1,
+        momentum=0.5,
+        block_layout="contiguous",
+    )
+    conv, dense = (networks.layer_named(twin, n) for n in ("second", "head"))
+    for layer in (conv, dense):
+        assert layer.block_size == 2
+        assert layer.num_iterations == 3
+        assert layer.epsilon == 0.1
+        assert layer.momentum == 0.5
+    assert conv.sampling_stride == 1
+    assert conv.block_layout == "contiguous"
+
+
+def test_flags_policies_and_names_are_kept():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3), name="images", dtype="float16"),
+            layers.Conv2D(2, 3, dtype="mixed_bfloat16", name="frozen"),
+            layers.Conv2D(2, 3, name="thawed"),
+        ]
+    )
+    model.trainable = False
+    model.layers[1].trainable = True
+    twin = deconvolutionize(model)
+    assert twin.inputs[0].name == "images"
+    assert twin.inputs[0].dtype == "float16"
+    assert not twin.trainable
+    frozen, thawed = twin.layers
+    assert not frozen.trainable
+    assert frozen.dtype_policy.name == "mixed_bfloat16"
+    assert thawed.trainable
+
+
+def test_subclasses_and_wrapped_operations_are_copied_as_they_are():
+    class Mine(layers.Conv2D):
+        pass
+
+    inputs = keras.Input((6, 6, 3))
+    x = Mine(2, 3, name="mine")(inputs)
+    x = layers.Lambda(lambda x, by: x * by, arguments={"by": 2.0})(x)
+    x = layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0])(x)
+    model = keras.Model(inputs, ops.mean(x, axis=(1, 2)))
+    twin = deconvolutionize(model)
+    assert type(twin.get_layer("mine")) is Mine
+    batch = networks.inputs_of(model)
+    np.testing.assert_array_equal(
+        networks.flat(twin(batch)), networks.flat(model(batch))
+    )
+
+
+def test_adapted_normalization_keeps_its_statistics(rng):
+    adapted = layers.Normalization()
+    adapted.adapt(rng.normal(3, 2, size=(64, 4)).astype("float32"))
+    model = keras.Sequential([keras.Input((4,)), adapted])
+    batch = networks.inputs_of(model)
+    np.testing.assert_allclose(
+        networks.flat(deconvolutionize(model)(batch)),
+        networks.flat(model(batch)),
+        rtol=1e-6,
+    )
+
+
+def test_converting_twice_changes_nothing():
+    once = deconvolutionize(networks.nested())
+    networks.randomize(once)
+    twice = deconvolutionize(once)
+    batch = networks.inputs_of(once)
+    np.testing.assert_array_equal(
+        networks.flat(twice(batch)), networks.flat(once(batch))
+    )
+
+
+def test_keras_application():
+    model = keras.applications.MobileNetV2(
+        weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=5
+    )
+    twin = deconvolutionize(model)
+    names = [type(layer).__name__ for layer in twin.layers]
+    assert names.count("DeconvConv2D") == 35
+    assert names.count("DepthwiseConv2D") == 17
+    assert "BatchNormalization" not in names
+    assert twin.output_shape == (None, 5)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="keras-cv imports TensorFlow on every backend",
+)
+def test_keras_cv_backbone():
+    keras_cv = pytest.importorskip("keras_cv")
+    backbone = keras_cv.models.ResNetBackbone(
+        stackwise_filters=[64, 16],
+        stackwise_blocks=[2, 2],
+        stackwise_strides=[1, 2],
+        include_rescaling=True,
+        block_type="basic_block",
+        input_shape=(32, 32, 3),
+    )
+    twin = deconvolutionize(backbone)
+    names = [type(layer).__name__ for layer in twin.layers]
+    assert names.count("DeconvConv2D") == 10
+    assert "BatchNormalization" not in names
+    assert twin.output_shape == backbone.output_shape
+
+
+class Block(layers.Layer):
+    """Holds a convolution, out of the transforms' reach."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(2, 1, name="hidden")
+
+    def call(self, inputs):
+        return self.conv(inputs)
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+def with_block():
+    return keras.Sequential([keras.Input((4, 4, 3)), Block(name="block")])
+
+
+def unbuilt():
+    return keras.Sequential([layers.Dense(2)], name="shapeless")
+
+
+def lora():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="lora")])
+    model.layers[0].enable_lora(2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (with_block, r"'block' of class 'Block', which holds 'hidden'"),
+        (unbuilt, "must be built.*'shapeless'"),
+        (lora, "LoRA-enabled.*'lora' with rank 2"),
+        (lambda: Subclassed(name="own"), "'own' of class 'Subclassed'"),
+        (lambda: layers.Dense(2, name="single"), "'single' of class 'Dense'"),
+        (lambda: None, "None of class 'NoneType'"),
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_converted_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        deconvolutionize(make())
+
+
+def test_unknown_setting_is_refused():
+    with pytest.raises(TypeError, match=r"Settings must be.*\['blocksize'\]"):
+        deconvolutionize(networks.sequential(), blocksize=3)
+
+
+def test_bad_setting_is_refused_and_leaves_the_model_untouched():
+    model = networks.sequential()
+    config = model.get_config()
+    with pytest.raises(ValueError, match="`epsilon` must be"):
+        deconvolutionize(model, epsilon=0)
+    assert model.get_config() == config
