@@ -94,6 +94,8 @@ def environment(backend: str, threads: int) -> dict[str, str]:
         "TF_NUM_INTEROP_THREADS": limit,
         # The size of XLA's thread pool, which serves JAX.
         "NPROC": limit,
+        # Hundreds of small functions are compiled, and each runs a few times.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         **os.environ,
         "KERAS_BACKEND": backend,
     }

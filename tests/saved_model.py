@@ -1,6 +1,8 @@
 """A small trained model, and the script that saves it for each backend.
 
-To renew the files in data/models, after a change of the weights' layout:
+To renew the files in data/models, with the oldest Keras that is supported, so
+that every newer one has to read them (`make test-torch KERAS=oldest` sets it
+up):
 
     for backend in tensorflow torch jax; do
         KERAS_BACKEND=$backend python tests/saved_model.py

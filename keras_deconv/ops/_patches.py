@@ -1,7 +1,9 @@
 """Patches: what each position of a convolution sees of its input."""
 
 import itertools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
@@ -26,9 +28,10 @@ def sampled_patches(
     statistics from a subset of them are as good. Zero padding belongs to
     the patches, as it does in the convolution.
 
-    One strided slice is taken per tap of the kernel. That copies each input
-    value at most once if the sampling stride is not below the kernel size,
-    where `keras.ops.image.extract_patches` multiplies with a one-hot kernel.
+    If the sampled patches do not overlap, which is so for S not below the
+    kernel size, they are cells of the input: it is reshaped. Else one
+    strided slice is taken per tap. `keras.ops.image.extract_patches` would
+    multiply with a one-hot kernel.
 
     Args:
         inputs: `(n, *spatial, C)`, or `(n, C, *spatial)` if channels come
@@ -51,27 +54,93 @@ def sampled_patches(
     dilation_rate = _per_axis(dilation_rate, rank)
     if padding == "same":
         inputs = _pad_same(inputs, kernel_size, strides, dilation_rate)
-    per_axis = [
-        _tap_slices(size, stride * sampling_stride, dilation)
-        for size, stride, dilation in zip(
-            kernel_size, strides, dilation_rate, strict=True
+    steps = [stride * sampling_stride for stride in strides]
+    reaches = [
+        (size - 1) * dilation
+        for size, dilation in zip(kernel_size, dilation_rate, strict=True)
+    ]
+    apart = all(
+        step > reach for step, reach in zip(steps, reaches, strict=True)
+    )
+    take = _cells if apart else _slices
+    return take(inputs, reaches, dilation_rate, steps)
+
+
+def _cells(
+    inputs: Tensor,
+    reaches: Sequence[int],
+    dilation_rate: Sequence[int],
+    steps: Sequence[int],
+) -> Tensor:
+    """Cuts the input into cells of `steps`, each holding one whole patch.
+
+    A strided slice per tap would do as well, but its gradient is an array
+    of the size of the input for each of them.
+    """
+    rank = len(steps)
+    counts = [
+        (_size(inputs, axis) - reach - 1) // step + 1
+        for axis, (reach, step) in enumerate(
+            zip(reaches, steps, strict=True), 1
         )
     ]
-    taps = [inputs[(slice(None), *tap)] for tap in itertools.product(*per_axis)]
-    return ops.stack(taps, axis=-1)
+    inputs = _resize(
+        inputs,
+        [count * step for count, step in zip(counts, steps, strict=True)],
+    )
+    channels = inputs.shape[-1]
+    cells = ops.reshape(inputs, (-1, *_alternate(counts, steps), channels))
+    taps = [
+        slice(0, reach + 1, dilation)
+        for reach, dilation in zip(reaches, dilation_rate, strict=True)
+    ]
+    cells = cells[(slice(None), *_alternate([slice(None)] * rank, taps))]
+    cells = ops.transpose(
+        cells,
+        (0, *range(1, 2 * rank, 2), 2 * rank + 1, *range(2, 2 * rank + 1, 2)),
+    )
+    num_taps = math.prod(cells.shape[-rank:])
+    return ops.reshape(cells, (-1, *counts, channels, num_taps))
 
 
-def _tap_slices(size: int, step: int, dilation: int) -> list[slice]:
-    """Returns where each tap of one axis meets the (padded) input.
+def _resize(inputs: Tensor, sizes: Sequence[Tensor]) -> Tensor:
+    """Cuts off, or appends zeros to, the end of each spatial axis."""
+    missing = [
+        _at_least_zero(size - _size(inputs, axis))
+        for axis, size in enumerate(sizes, 1)
+    ]
+    inputs = ops.pad(
+        inputs, [(0, 0), *((0, width) for width in missing), (0, 0)]
+    )
+    return inputs[(slice(None), *(slice(size) for size in sizes))]
+
+
+def _alternate(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    return [item for pair in zip(first, second, strict=True) for item in pair]
+
+
+def _slices(
+    inputs: Tensor,
+    reaches: Sequence[int],
+    dilation_rate: Sequence[int],
+    steps: Sequence[int],
+) -> Tensor:
+    """Takes a strided slice of the input for each tap.
 
     Counting the stop from the end makes every tap end at the last position
     of the convolution without knowing the size of the input.
     """
-    reach = (size - 1) * dilation
-    return [
-        slice(offset, (offset - reach) or None, step)
-        for offset in range(0, reach + 1, dilation)
+    per_axis = [
+        [
+            slice(offset, (offset - reach) or None, step)
+            for offset in range(0, reach + 1, dilation)
+        ]
+        for reach, dilation, step in zip(
+            reaches, dilation_rate, steps, strict=True
+        )
     ]
+    taps = [inputs[(slice(None), *tap)] for tap in itertools.product(*per_axis)]
+    return ops.stack(taps, axis=-1)
 
 
 def _pad_same(
@@ -93,14 +162,22 @@ def _pad_same(
         reach = (kernel - 1) * dilation
         if stride == 1:
             total = reach
-        elif inputs.shape[axis] is not None:
-            total = max(reach - (inputs.shape[axis] - 1) % stride, 0)
         else:
-            size = ops.shape(inputs)[axis]
-            total = ops.maximum(reach - (size - 1) % stride, 0)
+            size = _size(inputs, axis)
+            total = _at_least_zero(reach - (size - 1) % stride)
         pad_width.append((total // 2, total - total // 2))
     pad_width.append((0, 0))
     return ops.pad(inputs, pad_width)
+
+
+def _size(inputs: Tensor, axis: int) -> Tensor:
+    """Returns the size of an axis: an int, or a tensor if it is unknown."""
+    known = inputs.shape[axis]
+    return ops.shape(inputs)[axis] if known is None else known
+
+
+def _at_least_zero(value: Tensor) -> Tensor:
+    return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
 
 
 def _per_axis(value: int | Sequence[int], rank: int) -> Sequence[int]:

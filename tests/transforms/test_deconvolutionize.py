@@ -193,6 +193,10 @@ def test_converting_twice_changes_nothing():
     )
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="JAX compiles an initializer for each of a hundred shapes",
+)
 def test_keras_application():
     model = keras.applications.MobileNetV2(
         weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=5
