@@ -126,6 +126,12 @@ class Whitening(keras.layers.Layer):
             "momentum": self.momentum,
         }
 
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        raise self._unavailable("LoRA")
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        raise self._unavailable("Quantization")
+
     # Dense and Conv store kernel and bias only; all weights must be stored.
     def save_own_variables(self, store: dict[str, Any]) -> None:
         keras.layers.Layer.save_own_variables(self, store)
@@ -161,6 +167,13 @@ class Whitening(keras.layers.Layer):
         if bias is not None:
             bias = ops.cast(bias, self._statistics_dtype)
         return deconv_ops.fold(kernel, bias, mean, deconv, self._blocks)
+
+    def _unavailable(self, feature: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"{feature} is not available in a deconvolution layer, whose "
+            "kernel changes with every batch: fold it first, and use the "
+            f"plain layer. Received: layer '{self.name}'"
+        )
 
     @property
     def _statistics_dtype(self) -> str:

@@ -200,6 +200,36 @@ def test_empty_training_batch_is_refused(make, shape):
 
 
 @each_layer
+def test_lora_and_quantization_ask_to_fold_first(make, shape):
+    layer = make(name="mine")
+    layer.build(shape)
+    with pytest.raises(NotImplementedError, match=r"fold it first.*'mine'"):
+        layer.enable_lora(2)
+    with pytest.raises(NotImplementedError, match=r"fold it first.*'mine'"):
+        layer.quantize("int8")
+    layer.fold().enable_lora(2)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="JAX has float64 only behind a switch of the whole process",
+)
+@each_layer
+def test_float64_policy_computes_in_float64(make, shape, correlated):
+    layer = make(dtype="float64", momentum=0.0)
+    inputs = correlated(*shape).astype("float64")
+    outputs = layer(inputs, training=True)
+    single = make(momentum=0.0)
+    single.build(shape)
+    single.kernel.assign(ops.cast(layer.kernel, "float32"))
+    compare.assert_close(
+        single(inputs, training=True), ops.convert_to_numpy(outputs), 1e-4
+    )
+    assert layer.moving_deconv.dtype == "float32"
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float64"
+
+
+@each_layer
 def test_unbuilt_layer_cannot_be_folded(make, shape):
     with pytest.raises(ValueError, match=r"must be built.*unbuilt"):
         make().fold()

@@ -1,0 +1,62 @@
+"""The code in the README runs as it stands there."""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_deconv
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S)
+
+
+def run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "keras": keras,
+        "keras_deconv": keras_deconv,
+        "x_train": np.random.default_rng(0).normal(size=(4, 32, 32, 3)),
+        "y_train": np.arange(4),
+    }
+    exec(code, names)
+    return names
+
+
+def test_sequential(tmp_path, monkeypatch):
+    names = run(BLOCKS[0], tmp_path, monkeypatch)
+    plain = keras.models.load_model(tmp_path / "plain.keras")
+    assert plain.output_shape == names["model"].output_shape == (None, 10)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="keras-cv imports TensorFlow on every backend",
+)
+def test_keras_cv_backbone(tmp_path, monkeypatch):
+    names = run(BLOCKS[1], tmp_path, monkeypatch)
+    kinds = {type(layer).__name__ for layer in names["model"].layers}
+    assert "DeconvConv2D" in kinds
+    assert "BatchNormalization" not in kinds
+    assert names["model"].output_shape == (None, 10)
+
+
+def test_every_block_is_tested():
+    assert len(BLOCKS) == 2
+
+
+def test_names_the_defaults():
+    """The table of arguments says what the layer's defaults are."""
+    layer = keras_deconv.DeconvConv2D(1, 1)
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (\S+) \|", README.read_text(), re.M)
+    )
+    assert rows.keys() == keras_deconv.DeconvConv2D.setting_names()
+    for name, default in rows.items():
+        value = getattr(layer, name)
+        shown = default.strip('`"')
+        assert (
+            shown == value if isinstance(value, str) else float(shown) == value
+        )
