@@ -23,6 +23,8 @@ def training_table(
             "the first step, which compiles, does not count"
         ),
         box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
     )
     table.add_column("network", no_wrap=True)
     for title in (
@@ -53,6 +55,8 @@ def inference_table(milliseconds: Mapping[str, float], images: int) -> Table:
         title="Inference",
         caption=f"median time for a batch of {images} images",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
     )
     table.add_column("network")
     table.add_column("ms", justify="right")

@@ -48,7 +48,7 @@ from _training import steps_per_epoch
 # TensorFlow warns of every new model that its function is traced again.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-BATCH_NORM_RATES = (0.1, 0.03, 0.01)
+BATCH_NORM_RATES = (0.2, 0.05, 0.01)
 DECONV_RATE = 0.1
 
 
@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of NAME.npz; without it a full set is downloaded",
     )
-    add("--epochs", type=positive(float), default=5, help="may be a fraction")
+    add("--epochs", type=positive(float), default=4, help="may be a fraction")
     add("--steps", type=positive(int), help="steps, in place of --epochs")
     add("--seeds", "--seed", type=int, nargs="+", default=[0])
     add("--batch-size", type=positive(int), default=128)
