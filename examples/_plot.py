@@ -32,7 +32,7 @@ def save_curves(
         _draw(loss, runs[0].epochs, (r.losses for r in runs), style)
     accuracy.set(xlabel="epoch", ylabel="test accuracy")
     loss.set(xlabel="epoch", ylabel="training loss")
-    loss.legend()
+    loss.legend(title="network, learning rate")
     for axes in (accuracy, loss):
         axes.grid(alpha=FAINT)
     figure.suptitle(title)

@@ -13,7 +13,7 @@ import numpy as np
 from _datasets import Dataset
 
 MOMENTUM = 0.9
-MIN_EVALUATIONS = 5
+MIN_EVALUATIONS = 4
 EVALUATION_BATCH = 500
 
 
@@ -60,18 +60,20 @@ def train(
     interval = min(epoch, -(-steps // MIN_EVALUATIONS))
     order = batches(len(data.x_train), batch_size, seed)
     run = Run()
+    losses: list[float] = []
     for step in range(1, steps + 1):
         picks = next(order)
         images, labels = data.x_train[picks], data.y_train[picks]
         start = time.perf_counter()
         loss = model.train_on_batch(images, labels)
         run.step_seconds.append(time.perf_counter() - start)
+        losses.append(float(loss))
         on_step()
         if step % interval == 0 or step == steps:
             run.epochs.append(step / epoch)
-            run.losses.append(float(loss))
+            run.losses.append(statistics.fmean(losses))
+            losses.clear()
             run.accuracies.append(accuracy(model, data.x_test, data.y_test))
-            model.reset_metrics()  # Keras averages the loss up to here.
     return run
 
 

@@ -87,14 +87,12 @@ class _Rewrite:
         return copy
 
     def copy_sequential(self, model: Any) -> Any:
+        inputs = _copy_input(model.inputs[0])
         layers = [self.copy(layer) for layer in model.layers]
-        return keras.Sequential(
-            [
-                _copy_input(model.inputs[0]),
-                *(layer for layer in layers if layer is not None),
-            ],
-            name=model.name,
-        )
+        layers = [layer for layer in layers if layer is not None]
+        # Keras does not call a Sequential that has no layers.
+        layers = layers or [keras.layers.Identity()]
+        return keras.Sequential([inputs, *layers], name=model.name)
 
     def copy_functional(self, model: Any) -> Any:
         inputs = keras.tree.map_structure(_copy_input, model.input)

@@ -104,3 +104,31 @@ def test_disagreement_is_an_error(quickstart):
     with pytest.raises(RuntimeError, match="must agree"):
         inference.check_agreement(*models, images)
     assert inference.check_agreement(models[0], models[0], images) == 0
+
+
+@not_on_jax
+def test_loss_is_the_mean_of_its_steps(quickstart, data_dir, monkeypatch):
+    training = importlib.import_module("_training")
+    data = importlib.import_module("_datasets").load("mnist", data_dir)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    step = iter(range(1, 9))
+    monkeypatch.setattr(
+        model, "train_on_batch", lambda images, labels: next(step)
+    )
+    run = training.train(
+        model,
+        data,
+        learning_rate=0.1,
+        batch_size=5,
+        steps=8,
+        seed=0,
+        on_step=lambda: None,
+    )
+    assert run.epochs == [0.5, 1, 1.5, 2]
+    assert run.losses == [1.5, 3.5, 5.5, 7.5]

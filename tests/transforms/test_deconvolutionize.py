@@ -183,6 +183,38 @@ def test_adapted_normalization_keeps_its_statistics(rng):
     )
 
 
+def test_model_of_normalization_alone_becomes_the_identity():
+    inputs = keras.Input((4,))
+    norm = layers.BatchNormalization()
+    for model in (
+        keras.Sequential([inputs, norm]),
+        keras.Model(inputs, norm(inputs)),
+    ):
+        batch = np.arange(8, dtype="float32").reshape(2, 4)
+        np.testing.assert_array_equal(
+            networks.flat(deconvolutionize(model)(batch)), batch.ravel()
+        )
+
+
+def test_model_built_by_its_first_batch_takes_other_sizes():
+    model = keras.Sequential([layers.Conv2D(2, 3), layers.ReLU()])
+    model(np.ones((2, 6, 6, 3), "float32"))
+    twin = deconvolutionize(model)
+    assert twin(np.ones((5, 6, 6, 3), "float32")).shape == (5, 4, 4, 2)
+
+
+def test_part_of_a_model_is_a_model():
+    full = networks.pre_activation()
+    part = keras.Model(full.input, full.get_layer("stem").output)
+    twin = deconvolutionize(part)
+    assert [type(layer).__name__ for layer in twin.layers] == [
+        "InputLayer",
+        "Rescaling",
+        "DeconvConv2D",
+    ]
+    assert not twin.get_layer("stem").use_bias
+
+
 def test_converting_twice_changes_nothing():
     once = deconvolutionize(networks.nested())
     networks.randomize(once)
