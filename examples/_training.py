@@ -65,6 +65,7 @@ def train(
         picks = next(order)
         images, labels = data.x_train[picks], data.y_train[picks]
         start = time.perf_counter()
+        model.reset_metrics()  # Older Keras returns the mean of all steps.
         loss = model.train_on_batch(images, labels)
         run.step_seconds.append(time.perf_counter() - start)
         losses.append(float(loss))
