@@ -112,9 +112,16 @@ class _Rewrite:
             new |= zip(
                 map(id, node.outputs), keras.tree.flatten(outputs), strict=True
             )
-        outputs = keras.tree.map_structure(
-            lambda tensor: new[id(tensor)], model.output
-        )
+        untouched = set(map(id, keras.tree.flatten(inputs)))
+
+        def output(tensor: Any) -> Any:
+            tensor = new[id(tensor)]
+            # Keras 3.12 refuses an input that no layer has taken.
+            if id(tensor) in untouched:
+                tensor = keras.layers.Identity()(tensor)
+            return tensor
+
+        outputs = keras.tree.map_structure(output, model.output)
         return keras.Model(inputs, outputs, name=model.name)
 
 
