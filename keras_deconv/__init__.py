@@ -3,16 +3,34 @@
 from keras_deconv import layers
 from keras_deconv import ops
 from keras_deconv import transforms
+from keras_deconv.layers import ChannelDeconv
+from keras_deconv.layers import DeconvConv1D
 from keras_deconv.layers import DeconvConv2D
+from keras_deconv.layers import DeconvConv2DTranspose
+from keras_deconv.layers import DeconvConv3D
 from keras_deconv.layers import DeconvDense
+from keras_deconv.layers import DeconvDepthwiseConv1D
+from keras_deconv.layers import DeconvDepthwiseConv2D
+from keras_deconv.layers import DeconvSeparableConv1D
+from keras_deconv.layers import DeconvSeparableConv2D
+from keras_deconv.layers import SmallBatchWarning
 from keras_deconv.transforms import deconvolutionize
 from keras_deconv.transforms import fold
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChannelDeconv",
+    "DeconvConv1D",
     "DeconvConv2D",
+    "DeconvConv2DTranspose",
+    "DeconvConv3D",
     "DeconvDense",
+    "DeconvDepthwiseConv1D",
+    "DeconvDepthwiseConv2D",
+    "DeconvSeparableConv1D",
+    "DeconvSeparableConv2D",
+    "SmallBatchWarning",
     "deconvolutionize",
     "fold",
     "layers",

@@ -9,4 +9,5 @@ Tensor: TypeAlias = Any
 
 BlockLayout: TypeAlias = Literal["interleaved", "contiguous"]
 DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
-Padding: TypeAlias = Literal["valid", "same"]
+Padding: TypeAlias = Literal["valid", "same", "causal"]
+RootMethod: TypeAlias = Literal["newton_schulz", "minimax", "eigh"]

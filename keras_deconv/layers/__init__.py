@@ -1,12 +1,35 @@
 """Keras layers that whiten their input: network deconvolution.
 
-"Deconvolution" is the whitening of Ye et al. (ICLR 2020). None of these
-layers is a transposed convolution (`keras.layers.Conv2DTranspose`).
+"Deconvolution" is the whitening of Ye et al. (ICLR 2020). But for
+`DeconvConv2DTranspose`, none of these layers is a transposed convolution.
 """
 
+from keras_deconv.layers._channel import ChannelDeconv
+from keras_deconv.layers._conv import DeconvConv1D
 from keras_deconv.layers._conv import DeconvConv2D
+from keras_deconv.layers._conv import DeconvConv3D
+from keras_deconv.layers._conv_transpose import DeconvConv2DTranspose
 from keras_deconv.layers._dense import DeconvDense
+from keras_deconv.layers._depthwise import DeconvDepthwiseConv1D
+from keras_deconv.layers._depthwise import DeconvDepthwiseConv2D
+from keras_deconv.layers._separable import DeconvSeparableConv1D
+from keras_deconv.layers._separable import DeconvSeparableConv2D
+from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._whitening import Whitening
 
-__all__ = ["DeconvConv2D", "DeconvDense", "Whitening", "make_twin"]
+__all__ = [
+    "ChannelDeconv",
+    "DeconvConv1D",
+    "DeconvConv2D",
+    "DeconvConv2DTranspose",
+    "DeconvConv3D",
+    "DeconvDense",
+    "DeconvDepthwiseConv1D",
+    "DeconvDepthwiseConv2D",
+    "DeconvSeparableConv1D",
+    "DeconvSeparableConv2D",
+    "SmallBatchWarning",
+    "Whitening",
+    "make_twin",
+]

@@ -4,15 +4,15 @@ import numbers
 from typing import Any
 
 
-def check_count(name: str, value: Any) -> int:
-    """Returns `value` as an int. Raises ValueError unless it is one >= 1."""
+def check_count(name: str, value: Any, minimum: int = 1) -> int:
+    """Returns `value` as an int. Raises ValueError unless it is >= minimum."""
     if (
         not isinstance(value, numbers.Integral)
         or isinstance(value, bool)
-        or value < 1
+        or value < minimum
     ):
         raise ValueError(
-            f"`{name}` must be an integer of at least 1. "
+            f"`{name}` must be an integer of at least {minimum}. "
             f"Received: {name}={value!r}"
         )
     return int(value)
@@ -36,6 +36,15 @@ def check_decay(name: str, value: Any) -> float:
             f"Received: {name}={value!r}"
         )
     return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns `value`. Raises ValueError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"`{name}` must be True or False. Received: {name}={value!r}"
+        )
+    return value
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:

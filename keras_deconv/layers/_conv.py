@@ -1,40 +1,19 @@
 """Deconvolution layers over Keras's convolutions."""
 
 import math
-from typing import Any
 
 import keras
+from keras import ops
 
 from keras_deconv import ops as deconv_ops
-from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
-from keras_deconv.layers._checks import check_choice
-from keras_deconv.layers._checks import check_count
-from keras_deconv.layers._whitening import Whitening
+from keras_deconv.layers._kernel import KernelWhitening
+from keras_deconv.layers._settings import LayoutSettings
+from keras_deconv.layers._settings import SamplingSettings
 
 
-class ConvWhitening(Whitening):
+class ConvWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     """Mixin: whitens the patches under a convolution of any rank."""
-
-    def __init__(
-        self,
-        *args: Any,
-        sampling_stride: int = 3,
-        block_layout: BlockLayout = "interleaved",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.sampling_stride = check_count("sampling_stride", sampling_stride)
-        self.block_layout = check_choice(
-            "block_layout", block_layout, ("interleaved", "contiguous")
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sampling_stride": self.sampling_stride,
-            "block_layout": self.block_layout,
-        }
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         if channels % self.groups:
@@ -42,38 +21,15 @@ class ConvWhitening(Whitening):
                 "The channels of the inputs must be divisible by `groups`. "
                 f"Received: groups={self.groups}, channels={channels}"
             )
+        taps = math.prod(self.kernel_size)
+        if self.groups == 1:
+            return self._split(channels, taps)
         return deconv_ops.Blocks(
-            channels=channels,
-            taps=math.prod(self.kernel_size),
-            block_size=(
-                self._whole_blocks(channels)
-                if self.groups == 1
-                else channels // self.groups
-            ),
-            groups=self.groups,
-            layout=self.block_layout,
-        )
-
-    def _patches(self, inputs: Tensor) -> Tensor:
-        return deconv_ops.sampled_patches(
-            inputs,
-            self.kernel_size,
-            strides=self.strides,
-            dilation_rate=self.dilation_rate,
-            padding=self.padding,
-            sampling_stride=self.sampling_stride,
-            data_format=self.data_format,
+            channels, taps, channels // self.groups, groups=self.groups
         )
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return self.convolution_op(inputs, kernel)
-
-    @property
-    def _bias_shape(self) -> tuple[int, ...]:
-        ones = (1,) * self.rank
-        if self._channels_first:
-            return (1, self.filters, *ones)
-        return (1, *ones, self.filters)
 
 
 @keras.saving.register_keras_serializable(package="keras_deconv")
@@ -90,7 +46,16 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
     Everything costs one convolution: D and mean are folded into kernel and
     bias (`fold()` makes that permanent). The mean is subtracted even with
     `use_bias=False`. With `groups > 1` each convolution group is a block
-    with a D of its own, whatever `block_size` says.
+    with a D of its own, whatever the settings of blocks say.
+
+    Constant or duplicated channels, inputs of zeros and batches with fewer
+    samples than features give finite outputs and gradients: the ridge
+    stands in for the missing variance. A single sample is its own mean, so
+    that it gives the bias alone.
+
+    `epsilon` is absolute, as in the authors' code: to whiten inputs that
+    are s times as large in the same way, multiply it by s squared. At unit
+    scale and above, the steps of Newton-Schulz leave it without influence.
 
     Args:
         *args: Arguments of `keras.layers.Conv2D`: `filters`, `kernel_size`,
@@ -98,16 +63,27 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         block_size: B, channels whitened together. All channels if there are
             fewer; else the greatest common divisor with the channels. The
             cost of D grows with the cube of B.
+        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
+            (the paper's text); see `keras_deconv.ops.Blocks`.
+        share_blocks: Whether all blocks share one D. Blocks with a D each
+            have to be contiguous.
         sampling_stride: S. Statistics are taken from every S-th output
-            position, on both axes (section 4.5.2).
+            position, on each axis (section 4.5.2).
         num_iterations: Newton-Schulz steps for D (section 3.3). More steps
             whiten directions of less variance, and amplify noise.
         epsilon: Ridge added to the covariance, in squared units of the
             inputs.
         momentum: Decay of the moving averages: the share of the old value
             that a training step keeps.
-        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
-            (the paper's text); see `keras_deconv.ops.Blocks`.
+        method: How D is computed: `"newton_schulz"`, `"minimax"` or
+            `"eigh"`; see `keras_deconv.ops.inverse_sqrt`.
+        update_every: T. D is computed on every step of the warm-up, then on
+            every T-th training step; in between the last one is used. The
+            decay of an update is then `momentum ** T`.
+        warmup_steps: Length of the warm-up, in training steps.
+        freeze_after: Training steps after which the moving averages are
+            used for good, or None.
+        differentiate: Whether the gradient goes through mean and D.
         **kwargs: More arguments of `keras.layers.Conv2D`.
 
     Call arguments:
@@ -127,3 +103,58 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
     """
 
     plain_class = keras.layers.Conv2D
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv1D(ConvWhitening, keras.layers.Conv1D):
+    """1-D convolution that whitens its input patches first.
+
+    A drop-in replacement for `keras.layers.Conv1D`, causal padding
+    included. Settings, weights and errors are those of `DeconvConv2D`.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv1D`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+
+    Call arguments:
+        inputs: `(n, steps, C)`, or `(n, C, steps)` with
+            `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv1D
+
+    def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        if self.padding != "causal":
+            return self.convolution_op(inputs, kernel)
+        reach = (self.kernel_size[0] - 1) * self.dilation_rate[0]
+        pad_width = [(0, 0), (0, 0), (0, 0)]
+        pad_width[-1 if self._channels_first else 1] = (reach, 0)
+        return ops.conv(
+            ops.pad(inputs, pad_width),
+            kernel,
+            strides=list(self.strides),
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv3D(ConvWhitening, keras.layers.Conv3D):
+    """3-D convolution that whitens its input patches first.
+
+    A drop-in replacement for `keras.layers.Conv3D`. Settings, weights and
+    errors are those of `DeconvConv2D`. A 3x3x3 kernel has 27 taps: a
+    smaller `block_size` keeps D as small as in two dimensions.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv3D`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+
+    Call arguments:
+        inputs: `(n, depth, height, width, C)`, or `(n, C, depth, height,
+            width)` with `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv3D

@@ -5,29 +5,24 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._types import Tensor
-from keras_deconv.layers._whitening import Whitening
+from keras_deconv.layers._kernel import KernelWhitening
+from keras_deconv.layers._settings import BlockSettings
 
 
 @keras.saving.register_keras_serializable(package="keras_deconv")
-class DeconvDense(Whitening, keras.layers.Dense):
+class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     """Dense layer that whitens its input features first.
 
     A drop-in replacement for `keras.layers.Dense`, after "Network
     Deconvolution" (Ye et al., ICLR 2020): with `D = (Cov + epsilon I) **
     -1/2` of the inputs `x`, the layer computes `(x - mean) D w + b`. Blocks
-    are contiguous features, pooled into one covariance and one D.
+    are contiguous features. Settings and weights are otherwise those of
+    `DeconvConv2D`; there is no `block_layout` and no `sampling_stride`.
 
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,
             also by name.
-        block_size: B, features whitened together. All features if there are
-            fewer; else the greatest common divisor with the features.
-        num_iterations: Newton-Schulz steps for D (section 3.3).
-        epsilon: Ridge added to the covariance, in squared units of the
-            inputs.
-        momentum: Decay of the moving averages: the share of the old value
-            that a training step keeps.
-        **kwargs: More arguments of `keras.layers.Dense`.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
 
     Call arguments:
         inputs: `(n, ..., C)`. Every leading axis counts as samples.
@@ -42,19 +37,10 @@ class DeconvDense(Whitening, keras.layers.Dense):
     plain_class = keras.layers.Dense
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
-        return deconv_ops.Blocks(
-            channels=channels,
-            taps=1,
-            block_size=self._whole_blocks(channels),
-            layout="contiguous",
-        )
+        return self._split(channels)
 
     def _patches(self, inputs: Tensor) -> Tensor:
         return ops.expand_dims(inputs, -1)
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return ops.matmul(inputs, kernel)
-
-    @property
-    def _bias_shape(self) -> tuple[int, ...]:
-        return (self.units,)

@@ -21,11 +21,7 @@ def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
     Raises:
         ValueError: If `layer` is not built, quantized, or LoRA-enabled.
     """
-    if not layer.built:
-        raise ValueError(
-            "A layer must be built before it can be converted or folded. "
-            f"Received: unbuilt layer '{layer.name}'"
-        )
+    check_built(layer)
     if getattr(layer, "lora_enabled", False):
         raise ValueError(
             "A LoRA-enabled layer cannot be converted or folded. "
@@ -51,3 +47,12 @@ def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
     twin = cls(**arguments | changes)
     twin.build(layer.get_build_config()["input_shape"])
     return twin
+
+
+def check_built(layer: Any) -> None:
+    """Raises ValueError unless the layer is built."""
+    if not layer.built:
+        raise ValueError(
+            "A layer must be built before it can be converted or folded. "
+            f"Received: unbuilt layer '{layer.name}'"
+        )

@@ -1,23 +1,25 @@
 """The whitening that every deconvolution layer adds to its Keras class."""
 
 import inspect
-import math
 from typing import Any
 from typing import ClassVar
+from typing import get_args
 
 import keras
 from keras import ops
 
-from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import warn_of_tf32
+from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
+from keras_deconv.layers._checks import check_choice
 from keras_deconv.layers._checks import check_count
 from keras_deconv.layers._checks import check_decay
+from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._checks import check_positive
-from keras_deconv.layers._twin import make_twin
 
 
 class Whitening(keras.layers.Layer):
-    """Mixin: multiplies with `D w` in place of the kernel `w`.
+    """Mixin: the settings of whitening, and what no deconv layer can do.
 
     Goes before the Keras class in the bases. In training, mean and D come
     from the batch, and their moving averages are updated; otherwise the
@@ -28,13 +30,27 @@ class Whitening(keras.layers.Layer):
     policy (in float64 under `float64`); the result is cast to the compute
     dtype of the layer.
 
-    A class that joins this mixin to a Keras class provides `plain_class`,
-    `_make_blocks`, `_patches`, `_linear` and `_bias_shape`.
-
-    Weights, besides those of the Keras class, both float32, non-trainable:
-
-    * `moving_mean`, `(groups, F)`, starts at zero;
-    * `moving_deconv`, `(groups, F, F)`, starts at the identity.
+    Args:
+        *args: Arguments of the Keras class.
+        num_iterations: Newton-Schulz steps for D (section 3.3). More steps
+            whiten directions of less variance, and amplify noise.
+        epsilon: Ridge added to the covariance, in squared units of the
+            inputs.
+        momentum: Decay of the moving averages: the share of the old value
+            that a training step keeps.
+        method: How D is computed; see `keras_deconv.ops.inverse_sqrt`.
+            `"minimax"` stands for five Newton-Schulz steps; `"eigh"` is
+            exact and takes no account of `num_iterations`.
+        update_every: T. D is computed on every step of the warm-up, then on
+            every T-th training step; in between the last one is used. The
+            decay of an update is then `momentum ** T`.
+        warmup_steps: Length of the warm-up, in training steps. Weights grow
+            faster than a stale D follows at the start.
+        freeze_after: Training steps after which the moving averages are
+            used for good (the paper: 200 for the first layer), or None.
+        differentiate: Whether the gradient of the inputs goes through mean
+            and D.
+        **kwargs: More arguments of the Keras class.
     """
 
     plain_class: ClassVar[type[Any]]
@@ -42,64 +58,37 @@ class Whitening(keras.layers.Layer):
     def __init__(
         self,
         *args: Any,
-        block_size: int = 64,
         num_iterations: int = 5,
         epsilon: float = 1e-5,
         momentum: float = 0.9,
+        method: RootMethod = "newton_schulz",
+        update_every: int = 1,
+        warmup_steps: int = 100,
+        freeze_after: int | None = None,
+        differentiate: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.block_size = check_count("block_size", block_size)
         self.num_iterations = check_count("num_iterations", num_iterations)
         self.epsilon = check_positive("epsilon", epsilon)
         self.momentum = check_decay("momentum", momentum)
+        self.method = check_choice("method", method, get_args(RootMethod))
+        self.update_every = check_count("update_every", update_every)
+        self.warmup_steps = check_count("warmup_steps", warmup_steps, 0)
+        self.freeze_after = freeze_after
+        if freeze_after is not None:
+            self.freeze_after = check_count("freeze_after", freeze_after)
+        self.differentiate = check_flag("differentiate", differentiate)
+        if method == "minimax" and num_iterations != 5:
+            raise ValueError(
+                "`num_iterations` must be 5 with the method 'minimax', which "
+                "stands for five steps. "
+                f"Received: num_iterations={num_iterations}"
+            )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self._blocks = self._make_blocks(self._known_channels(input_shape))
+        warn_of_tf32()
         super().build(input_shape)
-        groups, features = self._blocks.groups, self._blocks.features
-        self.moving_mean = self.add_weight(
-            name="moving_mean",
-            shape=(groups, features),
-            initializer="zeros",
-            trainable=False,
-            dtype="float32",
-        )
-        self.moving_deconv = self.add_weight(
-            name="moving_deconv",
-            shape=(groups, features, features),
-            initializer=_identity,
-            trainable=False,
-            dtype="float32",
-        )
-
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if training and self.trainable:
-            mean, deconv = self._batch_statistics(inputs)
-            self._update(self.moving_mean, mean)
-            self._update(self.moving_deconv, deconv)
-        else:
-            mean, deconv = self._moving_statistics()
-        kernel, bias = self._fold(mean, deconv)
-        outputs = self._linear(inputs, ops.cast(kernel, self.compute_dtype))
-        bias = ops.reshape(bias, self._bias_shape)
-        outputs = ops.add(outputs, ops.cast(bias, self.compute_dtype))
-        return outputs if self.activation is None else self.activation(outputs)
-
-    def fold(self) -> Any:
-        """Returns the plain Keras layer that computes this one's inference.
-
-        The moving mean and D go into its kernel and bias, so it always has
-        a bias. It shares name, dtype policy and all else, but no weights.
-
-        Raises:
-            ValueError: If the layer is not built.
-        """
-        plain = make_twin(self, self.plain_class, use_bias=True)
-        kernel, bias = self._fold(*self._moving_statistics())
-        plain.kernel.assign(kernel)
-        plain.bias.assign(bias)
-        return plain
 
     @classmethod
     def setting_names(cls) -> frozenset[str]:
@@ -112,19 +101,21 @@ class Whitening(keras.layers.Layer):
             if parameter.kind is parameter.KEYWORD_ONLY
         )
 
+    @property
+    def statistics_dtype(self) -> str:
+        """The dtype of statistics, root and folding."""
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
     def add_weight(self, *args: Any, **kwargs: Any) -> Any:
         # Autocast would hand kernel and bias to the fold already rounded.
         kwargs.setdefault("autocast", False)
         return super().add_weight(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "block_size": self.block_size,
-            "num_iterations": self.num_iterations,
-            "epsilon": self.epsilon,
-            "momentum": self.momentum,
+        settings = {
+            name: getattr(self, name) for name in sorted(self.setting_names())
         }
+        return {**super().get_config(), **settings}
 
     def enable_lora(self, *args: Any, **kwargs: Any) -> None:
         raise self._unavailable("LoRA")
@@ -139,35 +130,6 @@ class Whitening(keras.layers.Layer):
     def load_own_variables(self, store: dict[str, Any]) -> None:
         keras.layers.Layer.load_own_variables(self, store)
 
-    def _batch_statistics(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        inputs = ops.cast(inputs, self._statistics_dtype)
-        columns = deconv_ops.split_columns(self._patches(inputs), self._blocks)
-        if columns.shape[1] == 0:
-            raise ValueError(
-                f"Layer '{self.name}' needs at least one sample per batch in "
-                f"training. Received: inputs of shape {tuple(inputs.shape)}"
-            )
-        mean = deconv_ops.mean(columns)
-        covariance = deconv_ops.covariance(columns, mean, self.epsilon)
-        return mean, deconv_ops.inverse_sqrt(covariance, self.num_iterations)
-
-    def _moving_statistics(self) -> tuple[Tensor, Tensor]:
-        return (
-            ops.cast(self.moving_mean, self._statistics_dtype),
-            ops.cast(self.moving_deconv, self._statistics_dtype),
-        )
-
-    def _update(self, average: keras.Variable, value: Tensor) -> None:
-        value = ops.cast(ops.stop_gradient(value), average.dtype)
-        average.assign(average * self.momentum + value * (1 - self.momentum))
-
-    def _fold(self, mean: Tensor, deconv: Tensor) -> tuple[Tensor, Tensor]:
-        kernel = ops.cast(self.kernel, self._statistics_dtype)
-        bias = self.bias
-        if bias is not None:
-            bias = ops.cast(bias, self._statistics_dtype)
-        return deconv_ops.fold(kernel, bias, mean, deconv, self._blocks)
-
     def _unavailable(self, feature: str) -> NotImplementedError:
         return NotImplementedError(
             f"{feature} is not available in a deconvolution layer, whose "
@@ -175,23 +137,20 @@ class Whitening(keras.layers.Layer):
             f"plain layer. Received: layer '{self.name}'"
         )
 
-    @property
-    def _statistics_dtype(self) -> str:
-        return "float64" if self.compute_dtype == "float64" else "float32"
+    def _finish(self, outputs: Tensor, bias: Tensor | None) -> Tensor:
+        """Returns outputs with bias and activation."""
+        if bias is not None:
+            outputs = self._add_bias(outputs, bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
-    @property
-    def _channel_axis(self) -> int:
-        return 1 if self._channels_first else -1
+    def _add_bias(self, outputs: Tensor, bias: Tensor) -> Tensor:
+        if self._channels_first:
+            bias = ops.reshape(bias, (-1, *(1,) * (len(outputs.shape) - 2)))
+        return ops.add(outputs, ops.cast(bias, self.compute_dtype))
 
     @property
     def _channels_first(self) -> bool:
         return getattr(self, "data_format", None) == "channels_first"
-
-    def _whole_blocks(self, channels: int) -> int:
-        """Returns the largest fitting block size that divides `channels`."""
-        if channels <= self.block_size:
-            return channels
-        return math.gcd(channels, self.block_size)
 
     def _known_channels(self, input_shape: tuple[int | None, ...]) -> int:
         min_ndim = self.input_spec.min_ndim
@@ -200,33 +159,12 @@ class Whitening(keras.layers.Layer):
                 f"Layer '{self.name}' takes inputs of rank {min_ndim} or "
                 f"more. Received: input_shape={tuple(input_shape)}"
             )
-        channels = input_shape[self._channel_axis]
+        axis = 1 if self._channels_first else -1
+        channels = input_shape[axis]
         if channels is None:
             raise ValueError(
                 f"The channels of the inputs of layer '{self.name}' (axis "
-                f"{self._channel_axis}) must be known. "
+                f"{axis}) must be known. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
         return channels
-
-    def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
-        """Returns how the features of an input are dealt into blocks."""
-        raise NotImplementedError
-
-    def _patches(self, inputs: Tensor) -> Tensor:
-        """Returns `(..., C, taps)`: what rows of the kernel multiply."""
-        raise NotImplementedError
-
-    def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """Returns the layer's product of inputs and kernel, without bias."""
-        raise NotImplementedError
-
-    @property
-    def _bias_shape(self) -> tuple[int, ...]:
-        """Shape of the bias that broadcasts against the outputs."""
-        raise NotImplementedError
-
-
-def _identity(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-    # Tiled, not broadcast: torch cannot assign to a broadcast tensor.
-    return ops.tile(ops.eye(shape[-1], dtype=dtype), (shape[0], 1, 1))

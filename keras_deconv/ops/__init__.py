@@ -4,9 +4,10 @@ Shapes are written in one vocabulary throughout:
 
 * `n`: batch, `C`: input channels, `O`: filters,
 * `taps`: product of the kernel size,
-* `groups`: convolution groups, each whitened by a D of its own,
+* `groups`: convolution groups,
 * `B`: block size, the channels that are whitened together,
 * `F = B * taps`: features of a block,
+* `matrices`: how many D there are, of a group or of a block each,
 * `rows`: sampled patches, times the blocks that share a D.
 
 Feature `f` of a patch is `c * taps + tap`: channels first, then the taps
@@ -22,8 +23,9 @@ from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
 from keras_deconv.ops._fold import fold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
-from keras_deconv.ops._inverse_sqrt import sqrt_pair
+from keras_deconv.ops._newton_schulz import sqrt_pair
 from keras_deconv.ops._patches import sampled_patches
+from keras_deconv.ops._product import product
 
 __all__ = [
     "Blocks",
@@ -33,6 +35,7 @@ __all__ = [
     "mean",
     "merge_columns",
     "merge_kernel",
+    "product",
     "sampled_patches",
     "split_columns",
     "split_kernel",

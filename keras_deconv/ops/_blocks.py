@@ -14,18 +14,22 @@ class Blocks:
 
     A full covariance of all `C * taps` features costs too much, so features
     are split into blocks (network deconvolution, section 4.5.1). The blocks
-    of a convolution group are pooled into one covariance and share one D.
+    of a convolution group are pooled into one covariance and share one D,
+    unless each is to have its own.
 
     Attributes:
         channels: C, of all convolution groups together.
         taps: Product of the kernel size; 1 for a dense layer.
         block_size: B, channels in a block. Divides `channels / groups`.
-        groups: Convolution groups. Each has a D of its own.
+        groups: Convolution groups. None shares its D with another.
         layout: `"interleaved"` puts feature `f` of a group into block
             `f % count`, so that every block sees all channels at staggered
             taps, as the authors' convolutions do. `"contiguous"` gives each
             block B whole channels, as the paper's text and the authors'
             dense layers do.
+        shared: Whether the blocks of a convolution group share one D.
+            Interleaved blocks always do: that neighbouring taps have nearly
+            the same statistics is what makes one D serve them.
     """
 
     channels: int
@@ -33,6 +37,7 @@ class Blocks:
     block_size: int
     groups: int = 1
     layout: BlockLayout = "interleaved"
+    shared: bool = True
 
     @property
     def features(self) -> int:
@@ -44,27 +49,38 @@ class Blocks:
         """Blocks in each convolution group."""
         return self.channels // (self.groups * self.block_size)
 
+    @property
+    def matrices(self) -> int:
+        """How many D there are."""
+        return self.groups if self.shared else self.groups * self.count
+
 
 def split_columns(patches: Tensor, blocks: Blocks) -> Tensor:
-    """Deals patches `(..., C, taps)` into columns `(groups, rows, F)`."""
+    """Deals patches `(..., C, taps)` into columns `(matrices, rows, F)`."""
     if blocks.layout == "interleaved":
         shape = (-1, blocks.groups, blocks.features, blocks.count)
         axes = (1, 0, 3, 2)
     else:
         shape = (-1, blocks.groups, blocks.count, blocks.features)
         axes = (1, 0, 2, 3)
+    if not blocks.shared:
+        axes = (1, 2, 0, 3)
     columns = ops.transpose(ops.reshape(patches, shape), axes)
-    return ops.reshape(columns, (blocks.groups, -1, blocks.features))
+    return ops.reshape(columns, (blocks.matrices, -1, blocks.features))
 
 
 def merge_columns(columns: Tensor, blocks: Blocks) -> Tensor:
-    """Puts columns `(groups, rows, F)` back into patches `(p, C, taps)`.
+    """Puts columns `(matrices, rows, F)` back into patches `(p, C, taps)`.
 
     The inverse of `split_columns`, with all leading axes of the patches
     flattened into one.
     """
-    shape = (blocks.groups, -1, blocks.count, blocks.features)
-    axes = (1, 0, 3, 2) if blocks.layout == "interleaved" else (1, 0, 2, 3)
+    if blocks.shared:
+        shape = (blocks.groups, -1, blocks.count, blocks.features)
+        axes = (1, 0, 3, 2) if blocks.layout == "interleaved" else (1, 0, 2, 3)
+    else:
+        shape = (blocks.groups, blocks.count, -1, blocks.features)
+        axes = (2, 0, 1, 3)
     patches = ops.transpose(ops.reshape(columns, shape), axes)
     return ops.reshape(patches, (-1, blocks.channels, blocks.taps))
 
@@ -77,17 +93,17 @@ def split_kernel(kernel: Tensor, blocks: Blocks) -> Tensor:
         blocks: The blocks of the layer.
 
     Returns:
-        `(groups, F, count * O / groups)`, so that one product with D
-        `(groups, F, F)` reaches every block.
+        `(matrices, F, filters)`, so that one product with D
+        `(matrices, F, F)` reaches every block. Filters are O / groups, times
+        the blocks that share a D.
     """
     per_group = blocks.channels // blocks.groups
     kernel = ops.reshape(kernel, (blocks.taps, per_group, blocks.groups, -1))
     kernel = ops.transpose(kernel, (2, 1, 0, 3))
-    if blocks.layout == "contiguous":
+    if blocks.layout == "contiguous" and blocks.shared:
         shape = (blocks.groups, blocks.count, blocks.features, -1)
         kernel = ops.transpose(ops.reshape(kernel, shape), (0, 2, 1, 3))
-    filters = kernel.shape[-1] * blocks.count
-    return ops.reshape(kernel, (blocks.groups, blocks.features, filters))
+    return ops.reshape(kernel, (blocks.matrices, blocks.features, -1))
 
 
 def merge_kernel(
@@ -96,12 +112,12 @@ def merge_kernel(
     """Puts a kernel in blocks back into Keras's order: undoes `split_kernel`.
 
     Args:
-        kernel: `(groups, F, count * O / groups)`.
+        kernel: `(matrices, F, filters)`.
         blocks: The blocks of the layer.
         shape: Shape of the kernel, `(*kernel_size, C / groups, O)`.
     """
     per_group = blocks.channels // blocks.groups
-    if blocks.layout == "contiguous":
+    if blocks.layout == "contiguous" and blocks.shared:
         split = (blocks.groups, blocks.features, blocks.count, -1)
         kernel = ops.transpose(ops.reshape(kernel, split), (0, 2, 1, 3))
     kernel = ops.reshape(kernel, (blocks.groups, per_group, blocks.taps, -1))

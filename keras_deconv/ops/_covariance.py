@@ -6,7 +6,7 @@ from keras_deconv._types import Tensor
 
 
 def mean(columns: Tensor) -> Tensor:
-    """Returns the mean row: columns `(groups, rows, F)` to `(groups, F)`."""
+    """Returns the mean row: columns `(matrices, rows, F)` to `(matrices, F)`."""
     return ops.sum(columns, axis=1) / _rows(columns)
 
 
@@ -18,12 +18,12 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     float32 and can come out indefinite.
 
     Args:
-        columns: X, `(groups, rows, F)`.
-        mean: `(groups, F)`.
+        columns: X, `(matrices, rows, F)`.
+        mean: `(matrices, F)`.
         epsilon: The ridge, in squared units of the columns.
 
     Returns:
-        `(groups, F, F)`.
+        `(matrices, F, F)`.
     """
     centred = ops.subtract(columns, ops.expand_dims(mean, 1))
     product = ops.einsum("grf,grh->gfh", centred, centred)

@@ -6,6 +6,7 @@ from keras_deconv._types import Tensor
 from keras_deconv.ops._blocks import Blocks
 from keras_deconv.ops._blocks import merge_kernel
 from keras_deconv.ops._blocks import split_kernel
+from keras_deconv.ops._product import product
 
 
 def fold(
@@ -25,15 +26,15 @@ def fold(
     Args:
         kernel: w, `(*kernel_size, C / groups, O)`.
         bias: b, `(O,)`, or None for zeros.
-        mean: `(groups, F)`.
-        deconv: D, `(groups, F, F)`.
+        mean: `(matrices, F)`.
+        deconv: D, `(matrices, F, F)`.
         blocks: The blocks of the layer.
 
     Returns:
         `D w` in the shape of `kernel`, and `b - mean D w`, `(O,)`.
     """
-    folded = ops.matmul(deconv, split_kernel(kernel, blocks))
-    shift = ops.matmul(ops.expand_dims(mean, 1), folded)
+    folded = product(deconv, split_kernel(kernel, blocks))
+    shift = product(ops.expand_dims(mean, 1), folded)
     shift = ops.sum(ops.reshape(shift, (blocks.groups, blocks.count, -1)), 1)
     shift = ops.reshape(shift, (-1,))
     bias = -shift if bias is None else ops.subtract(bias, shift)

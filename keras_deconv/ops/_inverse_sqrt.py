@@ -1,66 +1,63 @@
-"""Inverse square root of a covariance, by Newton-Schulz iteration."""
+"""Inverse square root of a covariance, by any of several methods."""
 
-from keras import ops
+from typing import Protocol
 
+from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
+from keras_deconv.ops._eigh import eigh
+from keras_deconv.ops._minimax import minimax
+from keras_deconv.ops._newton_schulz import newton_schulz
 
 
-def inverse_sqrt(matrix: Tensor, num_iterations: int) -> Tensor:
-    """Approximates `matrix ** -1/2` by coupled Newton-Schulz iteration.
+class Method(Protocol):
+    """A way to compute the inverse square root.
 
-    With `A / |A|_F` as the start of Y and the identity as that of Z,
+    `(..., F, F)` to `(..., F, F)`. A matrix that holds a NaN or an infinity
+    gives a result that is not finite, and never an error: the layers test
+    the result.
+    """
 
-        T = (3 I - Z Y) / 2,    Y <- Y T,    Z <- T Z
+    def __call__(self, matrix: Tensor, num_iterations: int) -> Tensor:
+        """Returns `matrix ** -1/2`, or what stands for it."""
 
-    takes Y to the square root and Z to the inverse square root of
-    `A / |A|_F` (network deconvolution, section 3.3 and appendix A.3).
 
-    Few iterations are a regulariser, not a shortcut: one step amplifies a
-    direction at most 1.5 times, so five leave directions of little variance
-    (mostly noise) partly as they are. More steps change the method.
+METHODS: dict[RootMethod, Method] = {
+    "newton_schulz": newton_schulz,
+    "minimax": minimax,
+    "eigh": eigh,
+}
+
+
+def inverse_sqrt(
+    matrix: Tensor,
+    num_iterations: int = 5,
+    method: RootMethod = "newton_schulz",
+) -> Tensor:
+    """Computes or approximates `matrix ** -1/2`.
 
     Args:
-        matrix: `(..., F, F)`, symmetric positive definite.
-        num_iterations: Steps, at least 1. Costs `3 * num_iterations - 3`
-            products: the first step multiplies with no identity, the last
-            computes no Y.
+        matrix: `(..., F, F)`, symmetric positive definite. Any scale does:
+            `s * matrix` gives the result over `s ** 1/2`.
+        num_iterations: Newton-Schulz steps, at least 1. Fewer leave
+            directions of little variance more as they are.
+        method: What computes it.
+
+            - `"newton_schulz"`: coupled Newton-Schulz iteration, as in the
+              paper, in `3 * num_iterations - 3` products.
+            - `"minimax"`: about what five Newton-Schulz steps reach, in
+              five products. `num_iterations` must be 5.
+            - `"eigh"`: exact, by eigenvalues. Ignores `num_iterations`.
 
     Returns:
         `(..., F, F)`, symmetric up to rounding.
+
+    Raises:
+        ValueError: If `method` is unknown, or if it does not serve
+            `num_iterations`.
     """
-    norm, _, z, _ = _iterate(matrix, num_iterations)
-    return z / ops.sqrt(norm)
-
-
-def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
-    """Returns the square root and the inverse square root together.
-
-    Both come from the iteration of `inverse_sqrt`, for one more product.
-    After few steps either is an approximation, of the same matrix: their
-    product tends to the identity only as the steps converge.
-
-    Args:
-        matrix: `(..., F, F)`, symmetric positive definite.
-        num_iterations: Steps, at least 1.
-
-    Returns:
-        `matrix ** 1/2` and `matrix ** -1/2`, each `(..., F, F)`.
-    """
-    norm, y, z, t = _iterate(matrix, num_iterations)
-    return ops.matmul(y, t) * ops.sqrt(norm), z / ops.sqrt(norm)
-
-
-def _iterate(
-    matrix: Tensor, num_iterations: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns the norm, Y before the last step, Z after it, and its T."""
-    matrix = ops.convert_to_tensor(matrix)
-    norm = ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True))
-    three_halves = 1.5 * ops.eye(matrix.shape[-1], dtype=matrix.dtype)
-    y = matrix / norm
-    z = t = three_halves - 0.5 * y
-    for _ in range(num_iterations - 1):
-        y = ops.matmul(y, t)
-        t = three_halves - 0.5 * ops.matmul(z, y)
-        z = ops.matmul(t, z)
-    return norm, y, z, t
+    if method not in METHODS:
+        raise ValueError(
+            f"`method` must be one of {tuple(METHODS)}. "
+            f"Received: method={method!r}"
+        )
+    return METHODS[method](matrix, num_iterations)

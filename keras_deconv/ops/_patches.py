@@ -39,7 +39,8 @@ def sampled_patches(
         kernel_size: Taps along each spatial axis.
         strides: Strides of the convolution.
         dilation_rate: Dilation of the convolution.
-        padding: `"valid"` or `"same"`, as in the convolution.
+        padding: `"valid"`, `"same"` or `"causal"` (all zeros before the
+            first position), as in the convolution.
         sampling_stride: S, the distance between sampled output positions.
         data_format: Where the channels of `inputs` are.
 
@@ -52,13 +53,16 @@ def sampled_patches(
     rank = len(kernel_size)
     strides = _per_axis(strides, rank)
     dilation_rate = _per_axis(dilation_rate, rank)
-    if padding == "same":
-        inputs = _pad_same(inputs, kernel_size, strides, dilation_rate)
-    steps = [stride * sampling_stride for stride in strides]
     reaches = [
         (size - 1) * dilation
         for size, dilation in zip(kernel_size, dilation_rate, strict=True)
     ]
+    if padding == "same":
+        inputs = _pad_same(inputs, reaches, strides)
+    elif padding == "causal":
+        before = [(reach, 0) for reach in reaches]
+        inputs = ops.pad(inputs, [(0, 0), *before, (0, 0)])
+    steps = [stride * sampling_stride for stride in strides]
     apart = all(
         step > reach for step, reach in zip(steps, reaches, strict=True)
     )
@@ -144,22 +148,18 @@ def _slices(
 
 
 def _pad_same(
-    inputs: Tensor,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    dilation_rate: Sequence[int],
+    inputs: Tensor, reaches: Sequence[int], strides: Sequence[int]
 ) -> Tensor:
     """Pads so that a valid convolution gives `ceil(size / stride)` outputs.
 
     An odd amount puts the extra zero at the end, as every backend does.
     """
-    if max(kernel_size) == 1:
+    if not any(reaches):
         return inputs
     pad_width = [(0, 0)]
-    for axis, (kernel, stride, dilation) in enumerate(
-        zip(kernel_size, strides, dilation_rate, strict=True), start=1
+    for axis, (reach, stride) in enumerate(
+        zip(reaches, strides, strict=True), start=1
     ):
-        reach = (kernel - 1) * dilation
         if stride == 1:
             total = reach
         else:

@@ -4,8 +4,15 @@ from typing import Any
 
 import keras
 
+from keras_deconv.layers import DeconvConv1D
 from keras_deconv.layers import DeconvConv2D
+from keras_deconv.layers import DeconvConv2DTranspose
+from keras_deconv.layers import DeconvConv3D
 from keras_deconv.layers import DeconvDense
+from keras_deconv.layers import DeconvDepthwiseConv1D
+from keras_deconv.layers import DeconvDepthwiseConv2D
+from keras_deconv.layers import DeconvSeparableConv1D
+from keras_deconv.layers import DeconvSeparableConv2D
 from keras_deconv.layers import Whitening
 from keras_deconv.layers import make_twin
 from keras_deconv.transforms import _graph
@@ -13,8 +20,18 @@ from keras_deconv.transforms._rewrite import rewrite
 
 _BATCH_NORM = keras.layers.BatchNormalization
 _TWINS: dict[type[Any], type[Any]] = {
-    keras.layers.Conv2D: DeconvConv2D,
-    keras.layers.Dense: DeconvDense,
+    twin.plain_class: twin
+    for twin in (
+        DeconvConv1D,
+        DeconvConv2D,
+        DeconvConv2DTranspose,
+        DeconvConv3D,
+        DeconvDense,
+        DeconvDepthwiseConv1D,
+        DeconvDepthwiseConv2D,
+        DeconvSeparableConv1D,
+        DeconvSeparableConv2D,
+    )
 }
 _TARGETS = (*_TWINS, _BATCH_NORM)
 
@@ -22,10 +39,11 @@ _TARGETS = (*_TWINS, _BATCH_NORM)
 def deconvolutionize(model: Any, **settings: Any) -> Any:
     """Returns the deconvolved twin of a model.
 
-    Every `Conv2D` and `Dense` becomes a `DeconvConv2D` and `DeconvDense`
-    with the same name and the same weights, and every `BatchNormalization`
-    is removed (network deconvolution, section 4). A convolution that fed a
-    `BatchNormalization` gets a bias in return. All other layers are copied.
+    Every convolution (depthwise, separable and transposed ones too) and
+    every `Dense` becomes its deconvolution layer with the same name and the
+    same weights, and every `BatchNormalization` is removed (network
+    deconvolution, section 4). A convolution that fed a `BatchNormalization`
+    gets a bias in return. All other layers are copied.
     `model` itself is left as it is; the twin shares no weights with it and
     is not compiled.
 
@@ -34,9 +52,9 @@ def deconvolutionize(model: Any, **settings: Any) -> Any:
 
     Args:
         model: A built Sequential or Functional model, nested at will.
-        **settings: Arguments of the layers: `block_size`,
-            `sampling_stride`, `num_iterations`, `epsilon`, `momentum`,
-            `block_layout`. Dense layers take those that apply to them.
+        **settings: Settings of the layers, by name: `block_size`,
+            `sampling_stride`, `num_iterations`, ...; see `DeconvConv2D`.
+            Each layer takes those that it has.
 
     Raises:
         ValueError: If `model` is not built, is neither Sequential nor

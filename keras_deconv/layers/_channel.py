@@ -1,0 +1,174 @@
+"""Whitening of channels alone, as a layer of its own."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._types import DataFormat
+from keras_deconv._types import Tensor
+from keras_deconv.layers._checks import check_choice
+from keras_deconv.layers._settings import LayoutSettings
+from keras_deconv.layers._settings import SamplingSettings
+from keras_deconv.layers._statistics import RunningStatistics
+from keras_deconv.layers._twin import check_built
+
+_FORMATS = ("channels_last", "channels_first")
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class ChannelDeconv(SamplingSettings, LayoutSettings):
+    """Whitens channels and leaves the shape alone.
+
+    A drop-in replacement for batch normalization where no convolution
+    follows: returns `(x - mean) D` of the channels of each position, with
+    `D = (Cov + epsilon I) ** -1/2`. It has no trainable weights.
+
+    Channels that remain when the blocks have been taken are standardised by
+    one mean and one variance that they share, as in the authors' code (each
+    by its own with `share_blocks=False`). Other than there, the covariance
+    is that of centred samples.
+
+    Weights: those of `RunningStatistics`, and, if channels remain, the same
+    for these with the prefix `rest_`.
+
+    Args:
+        block_size: B, channels whitened together; all if there are fewer.
+        block_layout: As in `DeconvConv2D`.
+        share_blocks: As in `DeconvConv2D`.
+        sampling_stride: S. Statistics come from every S-th position.
+        epsilon: Ridge added to the covariance. The default is the authors'
+            for this layer.
+        data_format: `"channels_last"` or `"channels_first"`; by default
+            what `keras.config.image_data_format()` says.
+        **kwargs: The other settings of `DeconvConv2D`: `num_iterations`,
+            `momentum`, ...; and `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: `(n, *spatial, C)` with none to three spatial axes, or
+            `(n, C, *spatial)` with `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+
+    Raises:
+        ValueError: If an argument is out of range, the inputs have a rank
+            below 2 or above 5 or unknown channels, or a training batch has
+            no rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 1e-2,
+        data_format: DataFormat | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(epsilon=epsilon, **kwargs)
+        self.data_format = check_choice(
+            "data_format",
+            data_format or keras.config.image_data_format(),
+            _FORMATS,
+        )
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=5)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = self._known_channels(input_shape)
+        super().build(input_shape)
+        rest = channels % min(channels, self.block_size)
+        self._whole = RunningStatistics(
+            self, self._split(channels - rest), self._positions
+        )
+        self.moving_mean, self.moving_deconv = self._whole.moving
+        self._rest = None
+        if rest:
+            self._rest = RunningStatistics(
+                self,
+                deconv_ops.Blocks(
+                    rest,
+                    taps=1,
+                    block_size=1,
+                    layout=self.block_layout,
+                    shared=self.share_blocks,
+                ),
+                self._positions,
+                prefix="rest_",
+            )
+            self.rest_moving_mean, self.rest_moving_deconv = self._rest.moving
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if self._channels_first:
+            inputs = ops.moveaxis(inputs, 1, -1)
+        start, parts = 0, []
+        for statistics in self._both():
+            stop = start + statistics.blocks.channels
+            part = inputs[..., start:stop]
+            kernel, bias = _affine(statistics, statistics(part, training))
+            part = ops.matmul(part, ops.cast(kernel, self.compute_dtype))
+            parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
+            start = stop
+        outputs = ops.concatenate(parts, axis=-1)
+        if self._channels_first:
+            outputs = ops.moveaxis(outputs, -1, 1)
+        return outputs
+
+    def fold(self) -> Any:
+        """Returns the plain Keras layer that computes this one's inference.
+
+        That is a pointwise convolution, or a `Dense` if there are no spatial
+        axes.
+
+        Raises:
+            ValueError: If the layer is not built.
+        """
+        check_built(self)
+        shape = self.get_build_config()["input_shape"]
+        rank = len(shape) - 2
+        channels = sum(s.blocks.channels for s in self._both())
+        common = {"name": self.name, "dtype": self.dtype_policy}
+        if rank == 0:
+            plain = keras.layers.Dense(channels, **common)
+        else:
+            conv = getattr(keras.layers, f"Conv{rank}D")
+            plain = conv(channels, 1, data_format=self.data_format, **common)
+        plain.build(shape)
+        plain.trainable = self.trainable
+        start, kernel, biases = 0, 0, []
+        for statistics in self._both():
+            stop = start + statistics.blocks.channels
+            part, bias = _affine(statistics, statistics.moving_values())
+            kernel += ops.pad(part, [(start, channels - stop)] * 2)
+            biases.append(bias)
+            start = stop
+        plain.kernel.assign(ops.reshape(kernel, plain.kernel.shape))
+        plain.bias.assign(ops.concatenate(biases))
+        return plain
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return input_shape
+
+    def _both(self) -> list[RunningStatistics]:
+        return (
+            [self._whole] if self._rest is None else [self._whole, self._rest]
+        )
+
+    def _positions(self, inputs: Tensor) -> Tensor:
+        """Returns the channels of every S-th position, `(..., C, 1)`."""
+        rank = len(inputs.shape) - 2
+        if rank == 0:
+            return ops.expand_dims(inputs, -1)
+        return deconv_ops.sampled_patches(
+            inputs, (1,) * rank, sampling_stride=self.sampling_stride
+        )
+
+
+def _affine(
+    statistics: RunningStatistics, value: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Returns A `(C, C)` and b `(C,)`, so that `x A + b` is whitened."""
+    channels = statistics.blocks.channels
+    identity = ops.expand_dims(ops.eye(channels), 0)
+    kernel, bias = statistics.fold(identity, None, value)
+    return kernel[0], bias

@@ -1,0 +1,114 @@
+"""Deconvolution layer over Keras's transposed convolution."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._types import Tensor
+from keras_deconv.layers._kernel import KernelWhitening
+from keras_deconv.layers._settings import LayoutSettings
+from keras_deconv.layers._settings import SamplingSettings
+from keras_deconv.layers._twin import make_twin
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv2DTranspose(
+    SamplingSettings,
+    LayoutSettings,
+    KernelWhitening,
+    keras.layers.Conv2DTranspose,
+):
+    """2-D transposed convolution that whitens the channels of its input.
+
+    A drop-in replacement for `keras.layers.Conv2DTranspose`. A transposed
+    convolution spreads each input position over several outputs, so what it
+    multiplies with its kernel is one position at a time: whitening is over
+    channels, by a D of `B x B`. The mean is subtracted from the input
+    itself: near the border, and with strides, not every output sees every
+    tap, so that no uniform bias stands for the mean. (Whitening is what the
+    paper calls deconvolution; the transposed convolution is a coincidence.)
+
+    `fold()` therefore returns a `keras.Sequential` of a
+    `keras.layers.Normalization`, which subtracts the mean, and a
+    `keras.layers.Conv2DTranspose`.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv2DTranspose`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+            `sampling_stride` counts positions of the input.
+
+    Call arguments:
+        inputs: `(n, height, width, C)`, or `(n, C, height, width)` with
+            `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv2DTranspose
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        mean, deconv = self._statistics(inputs, training)
+        inputs = self._add_bias(inputs, -self._channel_mean(mean))
+        kernel = ops.cast(self._whiten(deconv), self.compute_dtype)
+        return self._finish(self._linear(inputs, kernel), self.bias)
+
+    def fold(self) -> Any:
+        """Returns the plain Keras layers that compute this one's inference.
+
+        Raises:
+            ValueError: If the layer is not built.
+        """
+        plain = make_twin(self, self.plain_class)
+        mean, deconv = self._statistics.moving_values()
+        plain.kernel.assign(self._whiten(deconv))
+        if self.bias is not None:
+            plain.bias.assign(self.bias)
+        mean = ops.convert_to_numpy(self._channel_mean(mean))
+        centre = keras.layers.Normalization(
+            axis=1 if self._channels_first else -1,
+            mean=mean,
+            variance=np.ones_like(mean),
+            name=f"{self.name}_centre",
+            dtype=self.dtype_policy,
+        )
+        shape = self.get_build_config()["input_shape"]
+        folded = keras.Sequential(
+            [keras.Input(batch_shape=shape), centre, plain], name=self.name
+        )
+        folded.trainable = self.trainable
+        return folded
+
+    def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
+        return self._split(channels)
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        return self._pixels(inputs)
+
+    def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        return ops.conv_transpose(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            output_padding=self.output_padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+    def _whiten(self, deconv: Tensor) -> Tensor:
+        """Returns the kernel `(height, width, O, C)` multiplied with D."""
+        shape = self.kernel.shape
+        kernel = ops.reshape(self.kernel, (1, -1, shape[-1]))
+        kernel = ops.transpose(kernel, (0, 2, 1))
+        no_mean = ops.zeros(deconv.shape[:-1], deconv.dtype)
+        kernel, _ = self._statistics.fold(kernel, None, (no_mean, deconv))
+        return ops.reshape(ops.transpose(kernel, (0, 2, 1)), shape)
+
+    def _channel_mean(self, mean: Tensor) -> Tensor:
+        """Returns the mean of each channel, `(C,)`; blocks share theirs."""
+        blocks = self._statistics.blocks
+        rows = blocks.count if blocks.shared else 1
+        mean = ops.repeat(ops.expand_dims(mean, 1), rows, axis=1)
+        return ops.reshape(deconv_ops.merge_columns(mean, blocks), (-1,))

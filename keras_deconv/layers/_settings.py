@@ -1,0 +1,118 @@
+"""Settings that some deconvolution layers have and others lack."""
+
+import math
+from typing import Any
+from typing import get_args
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._types import BlockLayout
+from keras_deconv._types import Tensor
+from keras_deconv.layers._checks import check_choice
+from keras_deconv.layers._checks import check_count
+from keras_deconv.layers._checks import check_flag
+from keras_deconv.layers._whitening import Whitening
+
+
+class BlockSettings(Whitening):
+    """Mixin: splits channels into contiguous blocks.
+
+    Args:
+        *args: Arguments of the Keras class.
+        block_size: B, channels whitened together. All channels if there are
+            fewer; else the greatest common divisor with the channels. The
+            cost of D grows with the cube of B.
+        share_blocks: Whether all blocks share one D. Blocks with a D each
+            have to be contiguous.
+        **kwargs: More arguments of the Keras class.
+    """
+
+    block_layout: BlockLayout = "contiguous"
+
+    def __init__(
+        self,
+        *args: Any,
+        block_size: int = 64,
+        share_blocks: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.block_size = check_count("block_size", block_size)
+        self.share_blocks = check_flag("share_blocks", share_blocks)
+
+    def _split(self, channels: int, taps: int = 1) -> deconv_ops.Blocks:
+        """Returns the blocks of all channels together."""
+        fitting = math.gcd(channels, self.block_size)
+        if channels <= self.block_size:
+            fitting = channels
+        return deconv_ops.Blocks(
+            channels=channels,
+            taps=taps,
+            block_size=fitting,
+            layout=self.block_layout,
+            shared=self.share_blocks,
+        )
+
+
+class LayoutSettings(BlockSettings):
+    """Mixin: splits channels into blocks of either layout.
+
+    Args:
+        *args: Arguments of the Keras class.
+        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
+            (the paper's text); see `keras_deconv.ops.Blocks`.
+        **kwargs: More arguments of the Keras class.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        block_layout: BlockLayout = "interleaved",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.block_layout = check_choice(
+            "block_layout", block_layout, get_args(BlockLayout)
+        )
+        if block_layout == "interleaved" and not self.share_blocks:
+            raise ValueError(
+                "`share_blocks` must be True with interleaved blocks. "
+                "Received: share_blocks=False, block_layout='interleaved'"
+            )
+
+
+class SamplingSettings(Whitening):
+    """Mixin: takes statistics from some positions only.
+
+    Args:
+        *args: Arguments of the Keras class.
+        sampling_stride: S. Statistics come from every S-th position, on each
+            spatial axis (section 4.5.2).
+        **kwargs: More arguments of the Keras class.
+    """
+
+    def __init__(
+        self, *args: Any, sampling_stride: int = 3, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.sampling_stride = check_count("sampling_stride", sampling_stride)
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        """Returns the patches under the kernel."""
+        return deconv_ops.sampled_patches(
+            inputs,
+            self.kernel_size,
+            strides=self.strides,
+            dilation_rate=self.dilation_rate,
+            padding=self.padding,
+            sampling_stride=self.sampling_stride,
+            data_format=self.data_format,
+        )
+
+    def _pixels(self, inputs: Tensor) -> Tensor:
+        """Returns the channels of single positions, `(..., C, 1)`."""
+        return deconv_ops.sampled_patches(
+            inputs,
+            (1,) * (len(inputs.shape) - 2),
+            sampling_stride=self.sampling_stride,
+            data_format=self.data_format,
+        )

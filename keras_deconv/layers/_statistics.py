@@ -1,0 +1,228 @@
+"""The statistics that a deconvolution layer keeps of its inputs."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import full_precision
+from keras_deconv._types import Tensor
+
+
+class SmallBatchWarning(UserWarning):
+    """Fewer samples than features, with settings made for large batches.
+
+    Given once in a process: each layer of a network would have its own. It
+    takes a known batch size, which TensorFlow's `fit` often does not have.
+    """
+
+    was_given = False
+
+
+class RunningStatistics:
+    """Mean and D of what a layer whitens: of a batch, and on average.
+
+    Calling it returns mean and D for these inputs. In training they are
+    those of the batch, and the averages move towards them; else they are
+    the averages.
+
+    A batch with NaN or Inf leaves all averages as they were: with loss
+    scaling such batches are part of ordinary training in float16.
+
+    Weights, added to the layer, none trainable, of the statistics' dtype:
+
+    * `moving_mean`, `(matrices, F)`, starts at zero;
+    * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
+    * `batch_mean` and `batch_deconv`, the last ones computed, if
+      `update_every > 1`;
+    * `step`, training steps so far, if `update_every > 1` or `freeze_after`
+      is given.
+
+    Args:
+        layer: The `Whitening` layer, with all its settings.
+        blocks: How features are dealt into blocks.
+        patches: Takes inputs and returns `(..., C, taps)`.
+        prefix: Goes before the names of the weights.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        blocks: deconv_ops.Blocks,
+        patches: Callable[[Tensor], Tensor],
+        prefix: str = "",
+    ) -> None:
+        self.layer = layer
+        self.blocks = blocks
+        self.patches = patches
+        self.moving = self._add_pair(f"{prefix}moving")
+        self.last: tuple[Any, Any] | None = None
+        self.step: Any = None
+        if layer.update_every > 1:
+            self.last = self._add_pair(f"{prefix}batch")
+        if layer.update_every > 1 or layer.freeze_after is not None:
+            self.step = layer.add_weight(
+                name=f"{prefix}step",
+                initializer="zeros",
+                trainable=False,
+                dtype="int",
+            )
+
+    def __call__(
+        self, inputs: Tensor, training: bool | None
+    ) -> tuple[Tensor, Tensor]:
+        if not training or not self.layer.trainable:
+            return self.moving_values()
+        if self.step is None:
+            value = self._measure(inputs)
+            self._record(value, self.layer.momentum, _all_finite(value))
+            return value
+        return self._follow_schedule(inputs, ops.convert_to_tensor(self.step))
+
+    def _follow_schedule(
+        self, inputs: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Measures where the schedule has it; the branch not taken is free."""
+        layer = self.layer
+        old, is_due = self.moving_values(), True
+        momentum = layer.momentum
+        if self.last is not None:
+            old = _convert(self.last)
+            warming_up = step < layer.warmup_steps
+            is_due = ops.logical_or(warming_up, step % layer.update_every == 0)
+            # An average over every T-th step is to be as long in steps.
+            momentum = ops.where(
+                warming_up, momentum, momentum**layer.update_every
+            )
+        if layer.freeze_after is not None:
+            is_thawed = step < layer.freeze_after
+            is_due = ops.logical_and(is_due, is_thawed)
+            old = _choose(is_thawed, old, self.moving_values())
+        value: tuple[Tensor, Tensor] = ops.cond(
+            is_due, lambda: self._measure(inputs), lambda: old
+        )
+        is_valid = ops.logical_and(is_due, _all_finite(value))
+        self._record(value, momentum, is_valid)
+        self.step.assign(step + 1)
+        return value
+
+    def _measure(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        layer = self.layer
+        inputs = ops.cast(inputs, layer.statistics_dtype)
+        if not layer.differentiate:
+            inputs = ops.stop_gradient(inputs)
+        with full_precision():
+            columns = deconv_ops.split_columns(
+                self.patches(inputs), self.blocks
+            )
+            self._check_rows(columns.shape[1], inputs)
+            mean = deconv_ops.mean(columns)
+            covariance = deconv_ops.covariance(columns, mean, layer.epsilon)
+            return mean, deconv_ops.inverse_sqrt(
+                covariance, layer.num_iterations, layer.method
+            )
+
+    def _record(
+        self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor
+    ) -> None:
+        value = tuple(map(ops.stop_gradient, value))
+        momentum = ops.cast(momentum, self.layer.statistics_dtype)
+        moving = tuple(
+            old * momentum + new * (1 - momentum)
+            for old, new in zip(self.moving_values(), value, strict=True)
+        )
+        _assign(self.moving, is_valid, moving)
+        if self.last is not None:
+            _assign(self.last, is_valid, value)
+
+    def moving_values(self) -> tuple[Tensor, Tensor]:
+        """Returns the moving mean and D, as tensors."""
+        return _convert(self.moving)
+
+    def fold(
+        self, kernel: Any, bias: Any, value: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Folds mean and D into kernel and bias, in the statistics' dtype."""
+        kernel = ops.cast(kernel, self.layer.statistics_dtype)
+        if bias is not None:
+            bias = ops.cast(bias, self.layer.statistics_dtype)
+        with full_precision():
+            return deconv_ops.fold(kernel, bias, *value, self.blocks)
+
+    def _add_pair(self, prefix: str) -> tuple[Any, Any]:
+        matrices, features = self.blocks.matrices, self.blocks.features
+        common = {"trainable": False, "dtype": self.layer.statistics_dtype}
+        return (
+            self.layer.add_weight(
+                name=f"{prefix}_mean",
+                shape=(matrices, features),
+                initializer="zeros",
+                **common,
+            ),
+            self.layer.add_weight(
+                name=f"{prefix}_deconv",
+                shape=(matrices, features, features),
+                initializer=_identity,
+                **common,
+            ),
+        )
+
+    def _check_rows(self, rows: int | None, inputs: Tensor) -> None:
+        if rows is None:
+            return
+        layer = self.layer
+        if rows == 0:
+            raise ValueError(
+                f"Layer '{layer.name}' needs at least one sample per batch in "
+                f"training. Received: inputs of shape {tuple(inputs.shape)}"
+            )
+        is_large_batch = layer.num_iterations > 2 and layer.epsilon < 1e-2
+        if rows < self.blocks.features and is_large_batch:
+            _warn_of_small_batch(
+                f"Layer '{layer.name}' whitens {self.blocks.features} "
+                f"features by the statistics of {rows} samples, with settings "
+                "made for large batches. For batches of 2 to 8 images, the "
+                "paper uses num_iterations=2 and epsilon=1e-2. Received: "
+                f"num_iterations={layer.num_iterations}, "
+                f"epsilon={layer.epsilon:g}"
+            )
+
+
+def _warn_of_small_batch(message: str) -> None:
+    if not SmallBatchWarning.was_given:
+        SmallBatchWarning.was_given = True
+        warnings.warn(message, SmallBatchWarning, stacklevel=2)
+
+
+def _convert(pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+    # JAX's `where` and `cond` take tensors, but no variables.
+    mean, deconv = map(ops.convert_to_tensor, pair)
+    return mean, deconv
+
+
+def _choose(
+    condition: Tensor, this: tuple[Tensor, ...], other: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    return tuple(
+        ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
+    )
+
+
+def _assign(
+    variables: tuple[Any, Any], is_valid: Tensor, values: tuple[Tensor, ...]
+) -> None:
+    values = _choose(is_valid, values, _convert(variables))
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _all_finite(values: tuple[Tensor, ...]) -> Tensor:
+    mean, deconv = (ops.isfinite(ops.sum(value)) for value in values)
+    return ops.logical_and(mean, deconv)
+
+
+def _identity(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+    # Tiled, not broadcast: torch cannot assign to a broadcast tensor.
+    return ops.tile(ops.eye(shape[-1], dtype=dtype), (shape[0], 1, 1))
