@@ -1,111 +1,154 @@
 """What does a deconvolved training step cost against batch normalization?
 
-    KERAS_BACKEND=torch python benchmarks/training_step.py --widths 32 64 128
+    KERAS_BACKEND=torch python benchmarks/training_step.py --network resnet18
 
-A VGG-style network, two convolutions to each width, CIFAR shapes, is trained
-with plain convolutions, with batch normalization, and deconvolved. The three
-take turns step by step, so that the load of the machine meets all of them
-alike; the median of the ratios within each turn is printed, as Markdown. The
-first step, which compiles, is reported apart.
+A network is trained with plain convolutions, with batch normalization, and
+deconvolved by each preset. They take turns of a few steps, so that the load
+of the machine meets all of them alike; the median of the ratios within each
+round counts. A turn is as long as the period in which D is computed, and the
+warm-up is over, so it holds its share of dear and cheap steps. Batch
+normalization takes two turns in each round: their ratio says how much is
+noise. The first step, which compiles, is reported apart.
 """
 
 import argparse
 import os
-import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from keras import layers
 
-from keras_deconv import deconvolutionize
+import keras_deconv
+from _results import read
+from _results import write
+from keras_deconv import models
+from render import report
 
+QUESTION = (
+    "What does a deconvolved training step cost against batch normalization?"
+)
 BASELINE = "batch normalization"
+AGAIN = "batch normalization, again"
+STEPS_PER_TURN = 4
+
+# How to build each network, and the side of its images.
+NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
+    "vgg11": (models.vgg11, 32),
+    "vgg16": (models.vgg16, 32),
+    "resnet18": (models.resnet18, 32),
+    "resnet50": (
+        lambda: keras.applications.ResNet50(
+            weights=None, classifier_activation=None
+        ),
+        224,
+    ),
+}
 
 
-def network(widths: Sequence[int], *, normalized: bool) -> keras.Model:
-    """Builds the network, with or without batch normalization."""
-    model = keras.Sequential([keras.Input((32, 32, 3))])
-    for width in widths:
-        for _ in range(2):
-            model.add(
-                layers.Conv2D(width, 3, padding="same", use_bias=not normalized)
+def without_normalization(model: keras.Model) -> keras.Model:
+    """Returns the network with plain convolutions, all with a bias."""
+    return keras_deconv.fold(keras_deconv.deconvolutionize(model))
+
+
+def variants(name: str) -> dict[str, keras.Model]:
+    """Returns the network in every form that is timed."""
+    build, _ = NETWORKS[name]
+    normalized = build()
+    return {
+        BASELINE: normalized,
+        "plain convolutions": without_normalization(normalized),
+        **{
+            f"deconvolution, {preset}": keras_deconv.deconvolutionize(
+                normalized, preset=preset, warmup_steps=0
             )
-            if normalized:
-                model.add(layers.BatchNormalization())
-            model.add(layers.ReLU())
-        model.add(layers.MaxPooling2D())
-    model.add(layers.GlobalAveragePooling2D())
-    model.add(layers.Dense(10))
-    return model
+            for preset in keras_deconv.PRESETS
+        },
+    }
 
 
-def time_steps(
-    models: dict[str, keras.Model], batch_size: int, rounds: int
-) -> dict[str, list[float]]:
-    """Returns the seconds of every step; the models take turns."""
+def time_turns(
+    networks: Mapping[str, keras.Model],
+    side: int,
+    batch_size: int,
+    rounds: int,
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Returns the seconds per step of every turn, and of the first step."""
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch_size, 32, 32, 3)).astype("float32")
+    images = rng.normal(size=(batch_size, side, side, 3)).astype("float32")
     labels = rng.integers(0, 10, batch_size)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for model in models.values():
+    first: dict[str, float] = {}
+
+    def turn(name: str, steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            float(networks[name].train_on_batch(images, labels))
+        return (time.perf_counter() - start) / steps
+
+    for name, model in networks.items():
         model.compile(
-            keras.optimizers.SGD(1e-3, momentum=0.9),
+            keras.optimizers.SGD(1e-4, momentum=0.9),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-    for _ in range(rounds + 1):
-        for name, model in models.items():
-            start = time.perf_counter()
-            float(model.train_on_batch(images, labels))
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+        first[name] = turn(name, 1)
+        turn(name, STEPS_PER_TURN - 1)
+    seconds: dict[str, list[float]] = {name: [] for name in (*networks, AGAIN)}
+    for _ in range(rounds):
+        for name in networks:
+            seconds[name].append(turn(name, STEPS_PER_TURN))
+        seconds[AGAIN].append(turn(BASELINE, STEPS_PER_TURN))
+    return seconds, first
 
 
-def table(seconds: dict[str, list[float]]) -> str:
-    """Returns a Markdown table of medians and of ratios to the baseline."""
-    lines = [
-        f"| network | ms per step | ratio to {BASELINE} | first step, s |",
-        "| --- | --- | --- | --- |",
+def to_records(
+    network: str, seconds: Mapping[str, list[float]], first: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Returns medians, and the medians of the ratios within each round."""
+    return [
+        {
+            "network": network,
+            "form": name,
+            "ms per step": 1e3 * statistics.median(turns),
+            f"ratio to {BASELINE}": statistics.median(
+                mine / base
+                for mine, base in zip(turns, seconds[BASELINE], strict=True)
+            ),
+            "first step, s": first.get(name),
+        }
+        for name, turns in seconds.items()
     ]
-    for name, steps in seconds.items():
-        ratio = statistics.median(
-            mine / base
-            for mine, base in zip(steps[1:], seconds[BASELINE][1:], strict=True)
-        )
-        median = 1e3 * statistics.median(steps[1:])
-        lines.append(
-            f"| {name} | {median:.0f} | {ratio:.2f} | {steps[0]:.1f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measures, and prints the table under what it was measured on."""
+    """Measures, writes the result file and prints it."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--widths", type=int, nargs="+", default=(32, 64, 128))
+    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    normalized = network(options.widths, normalized=True)
-    models = {
-        "plain convolutions": network(options.widths, normalized=False),
-        BASELINE: normalized,
-        "network deconvolution": deconvolutionize(normalized),
-    }
-    print(
-        f"{keras.backend.backend()}, Keras {keras.__version__}, "
-        f"{platform.machine()}, {os.cpu_count()} cores; widths "
-        f"{'-'.join(map(str, options.widths))}, batch {options.batch_size}, "
-        f"{options.rounds} rounds\n"
+    name = options.network
+    output = options.output or Path(
+        f"outputs/training_step_{name}_{keras.backend.backend()}.json"
     )
-    print(table(time_steps(models, options.batch_size, options.rounds)))
+    seconds, first = time_turns(
+        variants(name), NETWORKS[name][1], options.batch_size, options.rounds
+    )
+    command = (
+        f"python benchmarks/training_step.py --network {name} "
+        f"--batch-size {options.batch_size} --rounds {options.rounds}"
+    )
+    write(output, QUESTION, command, to_records(name, seconds, first))
+    print(report(read(output)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Network deconvolution for Keras 3: whitening instead of normalization."""
 
 from keras_deconv import layers
+from keras_deconv import models
 from keras_deconv import ops
 from keras_deconv import transforms
+from keras_deconv.layers import PRESETS
 from keras_deconv.layers import ChannelDeconv
 from keras_deconv.layers import DeconvConv1D
 from keras_deconv.layers import DeconvConv2D
@@ -20,6 +22,7 @@ from keras_deconv.transforms import fold
 __version__ = "0.1.0"
 
 __all__ = [
+    "PRESETS",
     "ChannelDeconv",
     "DeconvConv1D",
     "DeconvConv2D",
@@ -34,6 +37,7 @@ __all__ = [
     "deconvolutionize",
     "fold",
     "layers",
+    "models",
     "ops",
     "transforms",
 ]

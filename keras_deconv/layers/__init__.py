@@ -12,6 +12,7 @@ from keras_deconv.layers._conv_transpose import DeconvConv2DTranspose
 from keras_deconv.layers._dense import DeconvDense
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv1D
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv2D
+from keras_deconv.layers._presets import PRESETS
 from keras_deconv.layers._separable import DeconvSeparableConv1D
 from keras_deconv.layers._separable import DeconvSeparableConv2D
 from keras_deconv.layers._statistics import SmallBatchWarning
@@ -19,6 +20,7 @@ from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._whitening import Whitening
 
 __all__ = [
+    "PRESETS",
     "ChannelDeconv",
     "DeconvConv1D",
     "DeconvConv2D",

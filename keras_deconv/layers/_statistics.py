@@ -94,7 +94,9 @@ class RunningStatistics:
             is_due = ops.logical_or(warming_up, step % layer.update_every == 0)
             # An average over every T-th step is to be as long in steps.
             momentum = ops.where(
-                warming_up, momentum, momentum**layer.update_every
+                warming_up,
+                self._decay(momentum),
+                self._decay(momentum**layer.update_every),
             )
         if layer.freeze_after is not None:
             is_thawed = step < layer.freeze_after
@@ -128,7 +130,7 @@ class RunningStatistics:
         self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor
     ) -> None:
         value = tuple(map(ops.stop_gradient, value))
-        momentum = ops.cast(momentum, self.layer.statistics_dtype)
+        momentum = self._decay(momentum)
         moving = tuple(
             old * momentum + new * (1 - momentum)
             for old, new in zip(self.moving_values(), value, strict=True)
@@ -136,6 +138,10 @@ class RunningStatistics:
         _assign(self.moving, is_valid, moving)
         if self.last is not None:
             _assign(self.last, is_valid, value)
+
+    def _decay(self, value: Tensor) -> Tensor:
+        # Of a number, `ops.cast` and `ops.where` make a float32 tensor first.
+        return ops.convert_to_tensor(value, self.layer.statistics_dtype)
 
     def moving_values(self) -> tuple[Tensor, Tensor]:
         """Returns the moving mean and D, as tensors."""

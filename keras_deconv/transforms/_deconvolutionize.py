@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_deconv.layers import PRESETS
 from keras_deconv.layers import DeconvConv1D
 from keras_deconv.layers import DeconvConv2D
 from keras_deconv.layers import DeconvConv2DTranspose
@@ -36,7 +37,9 @@ _TWINS: dict[type[Any], type[Any]] = {
 _TARGETS = (*_TWINS, _BATCH_NORM)
 
 
-def deconvolutionize(model: Any, **settings: Any) -> Any:
+def deconvolutionize(
+    model: Any, *, preset: str | None = None, **settings: Any
+) -> Any:
     """Returns the deconvolved twin of a model.
 
     Every convolution (depthwise, separable and transposed ones too) and
@@ -52,19 +55,28 @@ def deconvolutionize(model: Any, **settings: Any) -> Any:
 
     Args:
         model: A built Sequential or Functional model, nested at will.
+        preset: Name of settings in `keras_deconv.PRESETS`. Without one, each
+            layer keeps the defaults of its class.
         **settings: Settings of the layers, by name: `block_size`,
             `sampling_stride`, `num_iterations`, ...; see `DeconvConv2D`.
-            Each layer takes those that it has.
+            Each layer takes those that it has. They go before the preset.
 
     Raises:
         ValueError: If `model` is not built, is neither Sequential nor
             Functional, holds a convolution inside a layer that cannot be
-            entered, or a setting is out of range.
+            entered, or the preset is unknown, or a setting is out of range.
         TypeError: If no layer has such a setting.
 
     Example:
         >>> twin = deconvolutionize(keras.applications.ResNet50(weights=None))
     """
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ValueError(
+                f"`preset` must be one of {tuple(PRESETS)}. "
+                f"Received: preset={preset!r}"
+            )
+        settings = {**PRESETS[preset], **settings}
     known = set().union(*(cls.setting_names() for cls in _TWINS.values()))
     if unknown := sorted(settings.keys() - known):
         raise TypeError(

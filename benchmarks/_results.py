@@ -1,0 +1,214 @@
+"""Result files: what every benchmark writes.
+
+`NAME.json` holds the question, the command, the settings that all records
+share, and the records. `NAME.environment.json` beside it says what they were
+measured on.
+"""
+
+import datetime
+import functools
+import importlib
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+KEYS = ("question", "command", "settings", "records")
+
+
+class Result(NamedTuple):
+    """A result file and its environment file."""
+
+    question: str
+    command: str
+    settings: dict[str, Any]
+    records: list[dict[str, Any]]
+    environment: dict[str, Any]
+
+
+def write(
+    path: str | Path,
+    question: str,
+    command: str,
+    records: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a result file, and its environment file beside it.
+
+    A reader sees the old file or the new one, never a part.
+
+    Args:
+        path: `NAME.json`; its folder is made if need be.
+        question: What the benchmark answers.
+        command: What makes the same records again.
+        records: Flat dicts, their keys fit to head a table.
+        settings: What all records have in common, also flat.
+
+    Raises:
+        ValueError: `path` is no .json file, or a value is not flat or finite.
+    """
+    path = Path(path)
+    environment_path = beside(path)
+    for values in (*records, settings or {}):
+        _check_flat(values)
+    content = {
+        "question": question,
+        "command": command,
+        "settings": dict(settings or {}),
+        "records": [dict(record) for record in records],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(environment_path, environment())
+    _replace(path, content)
+
+
+def read(path: str | Path) -> Result:
+    """Reads a result file and its environment file.
+
+    Raises:
+        FileNotFoundError: One of the two is not there.
+        ValueError: One of them is not what `write` writes.
+    """
+    path = Path(path)
+    content, measured_on = _read_object(path), _read_object(beside(path))
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        raise ValueError(
+            f"a result file must hold {', '.join(KEYS)}; "
+            f"{path} lacks {', '.join(missing)}"
+        )
+    return Result(*(content[key] for key in KEYS), measured_on)
+
+
+def beside(path: Path) -> Path:
+    """Returns where the environment file of a result file lies."""
+    if path.suffix != ".json" or path.stem.endswith(".environment"):
+        raise ValueError(f"a result file must be NAME.json; got {path}")
+    return path.with_suffix(".environment.json")
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Says what this process measures on; asked once, at the first call."""
+    backend = keras.backend.backend()
+    framework = importlib.import_module(backend)
+    return {
+        "backend": backend,
+        "keras": keras.__version__,
+        backend: framework.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "CPU": _cpu(),
+        "cores": os.cpu_count(),
+        "usable cores": _usable_cores(),
+        "GPU": _gpu(),
+        "OS": platform.platform(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(
+            timespec="seconds"
+        ),
+        "git commit": _commit(),
+    }
+
+
+def _check_flat(values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        flat = value is None or isinstance(value, str | int | float)
+        if not flat or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(
+                "a value must be text, a finite number, true, false or None; "
+                f"got {key!r}: {value!r}"
+            )
+
+
+def _replace(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, "utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            "a result lies in NAME.json and NAME.environment.json; "
+            f"found no {path}"
+        )
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must hold JSON; {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} must hold a JSON object; got {type(content).__name__}"
+        )
+    return content
+
+
+def _cpu() -> str:
+    """Returns the name of the processor; `platform` has none on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, name = line.partition(":")
+        if key.strip() == "model name":
+            return name.strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int | None:
+    """Returns how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _gpu() -> str | None:
+    """Returns the name of the GPU that Keras computes on, if it has one."""
+    try:
+        found = keras.distribution.list_devices("gpu")
+    except (AttributeError, RuntimeError):
+        # PyTorch has no such list, and JAX raises where there is no GPU.
+        device = str(getattr(keras.ops.ones(1), "device", "cpu"))
+        found = [] if "cpu" in device.lower() else [device]
+    if not found:
+        return None
+    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return names.splitlines()[0] if names else found[0]
+
+
+def _commit() -> str | None:
+    """Returns the commit, marked if tracked files differ from it."""
+    return _output(
+        *("git", "--no-optional-locks", "describe"),
+        *("--always", "--dirty", "--exclude=*", "--abbrev=12"),
+    )
+
+
+def _output(*command: str) -> str | None:
+    """Returns what a program prints, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
