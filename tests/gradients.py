@@ -59,13 +59,16 @@ def training_step(layer, inputs, upstream):
                 (outputs * upstream).sum(), [inputs, *variables]
             )
         case "jax":
-            grads, grad_inputs = _compiled_gradient(layer)(
+            (grads, grad_inputs), (outputs, state) = _compiled_gradient(layer)(
                 [v.value for v in layer.trainable_variables],
                 inputs,
                 [v.value for v in layer.non_trainable_variables],
                 upstream,
             )
-            outputs = layer(inputs, training=True)
+            for variable, value in zip(
+                layer.non_trainable_variables, state, strict=True
+            ):
+                variable.assign(value)
     return outputs, grad_inputs, grads
 
 
@@ -75,9 +78,9 @@ def _compiled_gradient(layer):
     import jax
 
     def objective(trainable, inputs, state, upstream):
-        outputs, _ = layer.stateless_call(
+        outputs, state = layer.stateless_call(
             trainable, state, inputs, training=True
         )
-        return (outputs * upstream).sum()
+        return (outputs * upstream).sum(), (outputs, state)
 
-    return jax.jit(jax.grad(objective, argnums=(0, 1)))
+    return jax.jit(jax.grad(objective, argnums=(0, 1), has_aux=True))

@@ -6,7 +6,7 @@ from keras_deconv._types import Tensor
 
 
 def mean(columns: Tensor) -> Tensor:
-    """Returns the mean row: columns `(matrices, rows, F)` to `(matrices, F)`."""
+    """Returns the mean row of `(matrices, rows, F)`: `(matrices, F)`."""
     return ops.sum(columns, axis=1) / _rows(columns)
 
 

@@ -1,3 +1,8 @@
+import functools
+import re
+from typing import get_args
+
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +14,18 @@ import golden
 import gradients
 import oracle
 import oracle_gradient
+from keras_deconv._types import RootMethod
 from keras_deconv.ops import inverse_sqrt
 from keras_deconv.ops import sqrt_pair
+
+ORACLES = {
+    "newton_schulz": lambda matrix: oracle.inverse_sqrt(matrix, 5),
+    "minimax": oracle.minimax_inverse_sqrt,
+    "eigh": oracle.exact_inverse_sqrt,
+}
+EXACT = ("newton_schulz", "eigh")
+
+each_method = pytest.mark.parametrize("method", ORACLES)
 
 
 def spd(seed, size, floor=0.1):
@@ -19,6 +34,32 @@ def spd(seed, size, floor=0.1):
     vectors, _ = np.linalg.qr(rng.normal(size=(2, size, size)))
     values = rng.uniform(floor, 1, size=(2, 1, size))
     return (vectors * values @ np.swapaxes(vectors, 1, 2)).astype("float32")
+
+
+def compiled(function):
+    """Returns the function as its backend compiles it."""
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(function)
+        case "torch":
+            return function
+        case "jax":
+            import jax
+
+            return jax.jit(function)
+
+
+def finite_difference(function, matrix, upstream, step=1e-6):
+    """Returns the gradient of `sum(function(matrix) * upstream)`."""
+    grad = np.zeros_like(matrix)
+    for entry in np.ndindex(matrix.shape):
+        change = np.zeros_like(matrix)
+        change[entry] = step
+        rise = function(matrix + change) - function(matrix - change)
+        grad[entry] = (rise * upstream).sum() / (2 * step)
+    return grad
 
 
 @pytest.mark.parametrize("name", ["isqrt_iter5", "isqrt_iter15"])
@@ -63,15 +104,25 @@ def test_pair_shares_the_inverse_root():
     )
 
 
-@pytest.mark.parametrize("num_iterations", [1, 2, 5, 15])
-def test_takes_no_needless_product(monkeypatch, num_iterations):
+@pytest.mark.parametrize(
+    ("function", "args", "count"),
+    [
+        pytest.param(inverse_sqrt, (1,), 0, id="newton-schulz-1"),
+        pytest.param(inverse_sqrt, (2,), 3, id="newton-schulz-2"),
+        pytest.param(inverse_sqrt, (5,), 12, id="newton-schulz-5"),
+        pytest.param(inverse_sqrt, (15,), 42, id="newton-schulz-15"),
+        pytest.param(inverse_sqrt, (5, "minimax"), 5, id="minimax"),
+        pytest.param(sqrt_pair, (5,), 13, id="pair-5"),
+    ],
+)
+def test_takes_no_needless_product(monkeypatch, function, args, count):
     products = []
     matmul = ops.matmul
     monkeypatch.setattr(
         ops, "matmul", lambda a, b: products.append(1) or matmul(a, b)
     )
-    inverse_sqrt(spd(0, 3), num_iterations)
-    assert len(products) == 3 * num_iterations - 3
+    function(spd(0, 3), *args)
+    assert len(products) == count
 
 
 def test_few_iterations_bound_the_gain():
@@ -93,3 +144,189 @@ def test_gradient_of_the_oracle():
             matrix[index].astype("float64"), 5, upstream[index]
         )
         compare.assert_close(actual[index], expected)
+
+
+def test_every_method_is_tested():
+    assert tuple(ORACLES) == get_args(RootMethod)
+
+
+def test_defaults_are_the_paper():
+    matrix = spd(0, 3)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(inverse_sqrt(matrix)),
+        ops.convert_to_numpy(inverse_sqrt(matrix, 5, "newton_schulz")),
+    )
+
+
+@each_method
+@given(st.integers(0, 99), st.sampled_from([1, 3]))
+def test_oracle_of_each_method(method, seed, size):
+    matrix = spd(seed, size)
+    actual = inverse_sqrt(matrix, 5, method)
+    for index in range(2):
+        expected = ORACLES[method](matrix[index].astype("float64"))
+        compare.assert_close(actual[index], expected)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="JAX computes in float32 unless told otherwise",
+)
+@each_method
+def test_float64_is_not_rounded_on_the_way(method):
+    matrix = spd(0, 3).astype("float64")
+    matrix = (matrix + np.swapaxes(matrix, 1, 2)) / 2
+    actual = inverse_sqrt(matrix, 5, method)
+    compare.assert_close(actual[0], ORACLES[method](matrix[0]), 1e-12)
+
+
+@each_method
+def test_gradient_of_each_method(method, rng):
+    """For any upstream gradient, symmetric or not."""
+    if method == "eigh":
+        # Takes matrices that are not symmetric too, as the others do.
+        reference = functools.partial(oracle.inverse_sqrt, num_iterations=30)
+    else:
+        reference = ORACLES[method]
+    matrix, upstream = spd(0, 3), rng.normal(size=(2, 3, 3)).astype("float32")
+    actual = gradients.gradient(
+        lambda a: inverse_sqrt(a, 5, method), matrix, upstream
+    )
+    for index in range(2):
+        expected = finite_difference(
+            reference, matrix[index].astype("float64"), upstream[index]
+        )
+        compare.assert_close(actual[index], expected)
+
+
+def test_gradient_by_eigenvalues_is_that_of_many_steps(rng):
+    matrix, upstream = spd(0, 3), rng.normal(size=(2, 3, 3)).astype("float32")
+    exact, iterated = (
+        gradients.gradient(
+            lambda a, method=method: inverse_sqrt(a, 15, method),
+            matrix,
+            upstream,
+        )
+        for method in ("eigh", "newton_schulz")
+    )
+    compare.assert_close(exact, ops.convert_to_numpy(iterated))
+
+
+def test_gradient_by_eigenvalues_where_they_repeat(rng):
+    matrix = np.tile(4 * np.eye(3, dtype="float32"), (2, 1, 1))
+    upstream = rng.normal(size=(2, 3, 3)).astype("float32")
+    grad = gradients.gradient(
+        lambda a: inverse_sqrt(a, method="eigh"), matrix, upstream
+    )
+    compare.assert_close(grad, -upstream / 16)
+
+
+@each_method
+@given(st.integers(0, 99), st.floats(-30, 30))
+def test_any_scale(method, seed, exponent):
+    """`|s A|` squared would overflow from s about 1e19 on."""
+    matrix, scale = spd(seed, 3), np.float32(10**exponent)
+    actual = ops.convert_to_numpy(inverse_sqrt(scale * matrix, 5, method))
+    expected = ops.convert_to_numpy(inverse_sqrt(matrix, 5, method))
+    compare.assert_close(actual * np.sqrt(scale), expected)
+
+
+@each_method
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_gradient_at_any_scale(method, scale):
+    matrix, upstream = spd(0, 3), spd(1, 3)
+    grads = [
+        gradients.gradient(
+            lambda a: inverse_sqrt(a, 5, method), value, upstream
+        )
+        for value in (matrix, matrix * np.float32(scale))
+    ]
+    expected, actual = map(ops.convert_to_numpy, grads)
+    compare.assert_close(actual.astype("float64") * scale**1.5, expected)
+
+
+@pytest.mark.parametrize("method", EXACT)
+def test_one_by_one_is_exact(method):
+    values = np.array([1e-30, 1e-3, 1, 7, 1e30], "float32")
+    actual = inverse_sqrt(values[:, None, None], 5, method)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(actual)[:, 0, 0],
+        values.astype("float64") ** -0.5,
+        rtol=3e-7,
+    )
+
+
+@each_method
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_shows(method, value):
+    """In the result, not as an error, and in no other matrix's."""
+    matrix = spd(0, 3)
+    expected = ORACLES[method](matrix[1].astype("float64"))
+    matrix[0, 1, 2] = value
+    actual = compiled(lambda a: inverse_sqrt(a, 5, method))(matrix)
+    actual = ops.convert_to_numpy(actual)
+    assert not np.isfinite(actual[0]).any()
+    compare.assert_close(actual[1], expected)
+
+
+@each_method
+def test_gradient_in_a_batch_with_one_that_is_not_finite(method):
+    matrix, upstream = spd(0, 3), spd(1, 3)
+    broken = matrix.copy()
+    broken[0, 1, 2] = np.nan
+    expected, actual = (
+        ops.convert_to_numpy(
+            gradients.gradient(
+                lambda a: inverse_sqrt(a, 5, method), value, upstream
+            )
+        )
+        for value in (matrix, broken)
+    )
+    compare.assert_close(actual[1], expected[1])
+
+
+@each_method
+def test_any_leading_axes(method):
+    matrix = spd(0, 3)
+    expected = ops.convert_to_numpy(inverse_sqrt(matrix, 5, method))
+    root = compiled(lambda a: inverse_sqrt(a, 5, method))
+    alone, nested = root(matrix[0]), root(matrix[None])
+    compare.assert_close(alone, expected[0])
+    compare.assert_close(nested, expected[None])
+
+
+def test_gains_of_minimax():
+    """Those of five Newton-Schulz steps, from 15 % below to 10 % above."""
+    values = np.geomspace(1e-6, 1, 400)
+    matrix = np.zeros((len(values), 2, 2), "float32")
+    matrix[:, 0, 0] = values
+    matrix[:, 1, 1] = np.sqrt(1 - values**2)
+    minimax, newton_schulz = (
+        ops.convert_to_numpy(inverse_sqrt(matrix, 5, method))[:, 0, 0]
+        for method in ("minimax", "newton_schulz")
+    )
+    ratio = minimax / newton_schulz
+    assert ratio.min() == pytest.approx(0.854, abs=1e-3)
+    assert ratio.max() == pytest.approx(1.097, abs=1e-3)
+    damped = (values + 0.015) ** -0.5
+    np.testing.assert_allclose(minimax, damped, rtol=0.065)
+    np.testing.assert_allclose(newton_schulz, damped, rtol=0.11)
+
+
+def test_unknown_method():
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            "`method` must be one of ('newton_schulz', 'minimax', 'eigh'). "
+            "Received: method='cholesky'"
+        ),
+    ):
+        inverse_sqrt(spd(0, 3), 5, "cholesky")
+
+
+def test_minimax_stands_for_five_steps():
+    with pytest.raises(
+        ValueError,
+        match=r"`num_iterations` must be 5 .*Received: num_iterations=4$",
+    ):
+        inverse_sqrt(spd(0, 3), 4, "minimax")

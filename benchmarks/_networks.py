@@ -1,0 +1,61 @@
+"""The networks that are timed, in every form."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_deconv
+from keras_deconv import models
+
+BATCH_NORM = "batch normalization"
+PLAIN = "plain convolutions"
+
+# How to build each network, and the side of its images.
+NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
+    "vgg11": (models.vgg11, 32),
+    "vgg16": (models.vgg16, 32),
+    "resnet18": (models.resnet18, 32),
+    "resnet50": (
+        lambda: keras.applications.ResNet50(
+            weights=None, classifier_activation=None
+        ),
+        224,
+    ),
+}
+
+
+def forms(name: str) -> dict[str, keras.Model]:
+    """Returns a network as it is, with plain convolutions, and deconvolved.
+
+    The warm-up of the deconvolved ones is over.
+    """
+    build, _ = NETWORKS[name]
+    normalized = build()
+    twins = {
+        preset: keras_deconv.deconvolutionize(
+            normalized, preset=preset, warmup_steps=0
+        )
+        for preset in keras_deconv.PRESETS
+    }
+    return {
+        BATCH_NORM: normalized,
+        PLAIN: keras_deconv.fold(twins["paper"]),
+        **{f"deconvolution, {preset}": twins[preset] for preset in twins},
+    }
+
+
+def batch(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns random images and labels for a network."""
+    _, side = NETWORKS[name]
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(size, side, side, 3)).astype("float32")
+    return images, rng.integers(0, 10, size)
+
+
+def prepare(model: keras.Model) -> None:
+    """Compiles a model for steps that hardly change it."""
+    model.compile(
+        keras.optimizers.SGD(1e-4, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )

@@ -1,0 +1,67 @@
+"""What does prediction cost: normalized, deconvolved, folded, plain?
+
+    KERAS_BACKEND=torch python benchmarks/inference.py --network resnet18
+
+The forms of a network predict the same batch in turns.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import keras_deconv
+from _networks import NETWORKS
+from _networks import PLAIN
+from _networks import batch
+from _networks import forms
+from _results import read
+from _results import write
+from _turns import take_turns
+from _turns import to_records
+from render import report
+
+QUESTION = "What does prediction cost: normalized, deconvolved, folded, plain?"
+
+
+def main() -> None:
+    """Measures, writes the result file and prints it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    name = options.network
+    images, _ = batch(name, options.batch_size)
+    networks = forms(name)
+    for form in list(networks):
+        if form.startswith("deconvolution"):
+            networks[f"{form}, folded"] = keras_deconv.fold(networks[form])
+    seconds = take_turns(
+        {
+            form: lambda model=model: model.predict_on_batch(images)
+            for form, model in networks.items()
+        },
+        options.rounds,
+        PLAIN,
+    )
+    output = options.output or Path(
+        f"outputs/inference_{name}_{keras.backend.backend()}.json"
+    )
+    command = (
+        f"python benchmarks/inference.py --network {name} "
+        f"--batch-size {options.batch_size} --rounds {options.rounds}"
+    )
+    write(output, QUESTION, command, to_records(seconds, PLAIN))
+    print(report(read(output)))
+
+
+if __name__ == "__main__":
+    main()

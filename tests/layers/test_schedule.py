@@ -1,0 +1,295 @@
+"""When a layer computes D, and what it uses in between."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import compare
+import gradients
+import oracle
+import products
+from keras_deconv import ChannelDeconv
+from keras_deconv import DeconvConv2D
+from keras_deconv import DeconvDense
+from keras_deconv import DeconvSeparableConv2D
+
+ON_JAX = keras.backend.backend() == "jax"
+MOMENTUM, EPSILON = 0.8, 1e-2
+# Every third step is 0, 1, 3 and 6 with this warm-up, 0, 3 and 6 without.
+CASES = {
+    "every_third": {"update_every": 3, "warmup_steps": 2},
+    "no_warmup": {"update_every": 3, "warmup_steps": 0},
+    "freeze": {"freeze_after": 4},
+    "every_third_then_freeze": {
+        "update_every": 3,
+        "warmup_steps": 2,
+        "freeze_after": 5,
+    },
+}
+each_case = pytest.mark.parametrize(
+    "settings", CASES.values(), ids=CASES.keys()
+)
+
+
+@pytest.fixture
+def batches(correlated):
+    """Eight batches, of a scale that grows."""
+    scales = np.linspace(1, 2, 8, dtype="float32")
+    return correlated(8 * 16, 3).reshape(8, 16, 3) * scales[:, None, None]
+
+
+def make(**settings):
+    settings = {"momentum": MOMENTUM, "epsilon": EPSILON} | settings
+    layer = DeconvDense(2, bias_initializer="ones", name="deconv", **settings)
+    layer.build((16, 3))
+    return layer
+
+
+def to_numpy(values):
+    return [np.asarray(ops.convert_to_numpy(value)) for value in values]
+
+
+def expected(layer, batches):
+    """Yields outputs, averages and last values of each step, in float64.
+
+    Written out from the description of the settings, for fixed weights.
+    """
+    kernel, bias = to_numpy((layer.kernel, layer.bias))
+    period, freeze_after = layer.update_every, layer.freeze_after
+    warmup = layer.warmup_steps if period > 1 else len(batches)
+    moving = last = (np.zeros((1, 3)), np.eye(3)[None])
+    for step, batch in enumerate(batches.astype("float64")):
+        if freeze_after is not None and step >= freeze_after:
+            used = moving
+        else:
+            if step < warmup or step % period == 0:
+                last = oracle.statistics(batch, 1, "contiguous", 5, EPSILON)
+                decay = MOMENTUM if step < warmup else MOMENTUM**period
+                moving = tuple(
+                    decay * old + (1 - decay) * new
+                    for old, new in zip(moving, last, strict=True)
+                )
+            used = last
+        (mean,), (deconv,) = used
+        yield (batch - mean) @ deconv @ kernel + bias, moving, last
+
+
+def assert_state(layer, step, moving, last):
+    names = {"moving": moving}
+    if layer.update_every > 1:
+        names["batch"] = last
+    weights = {weight.name: weight for weight in layer.weights}
+    for prefix, (mean, deconv) in names.items():
+        compare.assert_close(weights[f"{prefix}_mean"], mean)
+        compare.assert_close(weights[f"{prefix}_deconv"], deconv)
+    assert int(weights["step"]) == step
+
+
+@each_case
+def test_eager_steps(settings, batches):
+    if ON_JAX:
+        # Compiles both branches anew on every call. Four steps see both.
+        batches = batches[:4]
+    layer = make(**settings)
+    for step, (outputs, *state) in enumerate(expected(layer, batches), 1):
+        compare.assert_close(layer(batches[step - 1], training=True), outputs)
+        assert_state(layer, step, *state)
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of each step: Keras hands out their running mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.sums = [0.0]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.sums.append(float(logs["loss"]) * (batch + 1))
+
+    @property
+    def values(self):
+        return np.diff(self.sums)
+
+
+@each_case
+def test_compiled_steps(settings, batches):
+    """Losses tell the outputs of each step, weights the state at the end."""
+    layer, losses = make(**settings), Losses()
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile(keras.optimizers.SGD(0.0), loss="mse")
+    wanted = list(expected(layer, batches))
+    model.fit(
+        batches.reshape(-1, 3),
+        np.zeros((8 * 16, 2)),
+        batch_size=16,
+        shuffle=False,
+        verbose=0,
+        callbacks=[losses],
+    )
+    compare.assert_close(
+        losses.values, [np.mean(outputs**2) for outputs, *_ in wanted]
+    )
+    assert_state(layer, 8, *wanted[-1][1:])
+
+
+def test_counter_is_saved(batches, tmp_path):
+    """Loading in the middle of a period is as if training had gone on."""
+    model = keras.Sequential([keras.Input((3,)), make(**CASES["every_third"])])
+    model.compile(keras.optimizers.SGD(0.1), loss="mse")
+    zeros = np.zeros((16, 2))
+    for batch in batches[:5]:
+        model.train_on_batch(batch, zeros)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for batch in batches[5:7]:
+        model.train_on_batch(batch, zeros)
+        loaded.train_on_batch(batch, zeros)
+    assert int(loaded.layers[0].weights[-1]) == 7
+    for mine, other in zip(
+        to_numpy(loaded.weights), to_numpy(model.weights), strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
+MOVING = ["moving_mean", "moving_deconv"]
+LAST = ["batch_mean", "batch_deconv"]
+
+
+def with_prefix(prefix, names):
+    return [prefix + name for name in names]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, MOVING),
+        ({"warmup_steps": 5, "differentiate": False}, MOVING),
+        ({"update_every": 2}, [*MOVING, *LAST, "step"]),
+        ({"freeze_after": 2}, [*MOVING, "step"]),
+    ],
+)
+def test_weights(settings, names):
+    layer = DeconvConv2D(2, 3, **settings)
+    layer.build((None, 5, 5, 3))
+    assert [w.name for w in layer.non_trainable_weights] == names
+    for second, layer in (
+        ("pointwise_", DeconvSeparableConv2D(2, 3, **settings)),
+        ("rest_", ChannelDeconv(block_size=2, **settings)),
+    ):
+        layer.build((None, 5, 5, 3))
+        assert [w.name for w in layer.non_trainable_weights] == [
+            *names,
+            *with_prefix(second, names),
+        ]
+
+
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_a_step_that_is_not_due_computes_no_root(with_gradient, batches):
+    def count(training, **settings):
+        # A new layer each time: on PyTorch, counting takes two steps.
+        return products.counts(
+            make(**settings), batches[0], training, with_gradient
+        )
+
+    inference, _ = count(False)
+    every, _ = count(True)
+    due, idle = count(True, update_every=2, warmup_steps=1)
+    # JAX takes the gradient of D and drops it in the branch: one product
+    # with D w, one with mean D w.
+    dropped = 2 if with_gradient and ON_JAX else 0
+    assert (due, idle) == (every, inference + dropped)
+    assert every > 4 * inference
+
+
+def test_a_frozen_layer_computes_no_root(batches):
+    inference, _ = products.counts(make(), batches[0], False)
+    every, _ = products.counts(make(), batches[0], True)
+    assert products.counts(make(freeze_after=1), batches[0], True) == (
+        every,
+        inference,
+    )
+
+
+def two_layers(second):
+    """A model whose first layer learns through the second."""
+    first = layers.Dense(3, use_bias=False, name="first")
+    model = keras.Sequential([keras.Input((3,)), first, second])
+    model.compile(keras.optimizers.SGD(1.0), loss="mse")
+    return model, first
+
+
+def test_gradient_goes_through_the_branch(batches):
+    """A due step learns as without schedule, another as with D constant."""
+    targets = np.ones((16, 2)) * [0.5, -2]
+    layer = make(update_every=2, warmup_steps=0)
+    model, first = two_layers(layer)
+    every, _ = two_layers(make())
+    constant = layers.Dense(2)
+    fixed, fixed_first = two_layers(constant)
+
+    for mine, other in zip(
+        model.trainable_weights, every.trainable_weights, strict=True
+    ):
+        # Not the array itself: JAX's `fit` deletes what it is given.
+        other.assign(ops.convert_to_numpy(mine))
+    model.train_on_batch(batches[0], targets)
+    every.train_on_batch(batches[0], targets)
+    for mine, other in zip(
+        model.trainable_weights, every.trainable_weights, strict=True
+    ):
+        compare.assert_close(mine, ops.convert_to_numpy(other), 1e-6)
+
+    start, kernel, bias = to_numpy((first.kernel, layer.kernel, layer.bias))
+    mean, deconv = to_numpy(
+        w for w in layer.weights if w.name in ("batch_mean", "batch_deconv")
+    )
+    fixed_first.kernel.assign(start)
+    constant.kernel.assign(deconv[0] @ kernel)
+    constant.bias.assign(bias - mean[0] @ deconv[0] @ kernel)
+    model.train_on_batch(batches[1], targets)
+    fixed.train_on_batch(batches[1], targets)
+    change, wanted = (
+        kernel - start
+        for kernel in to_numpy((first.kernel, fixed_first.kernel))
+    )
+    compare.assert_close(change, wanted)
+
+
+def test_constant_statistics_give_the_gradient_of_the_folded_layer(
+    rng, correlated
+):
+    inputs = correlated(4, 7, 7, 3)
+    upstream = rng.normal(size=(4, 5, 5, 2)).astype("float32")
+
+    def make_conv(differentiate):
+        keras.utils.set_random_seed(0)
+        layer = DeconvConv2D(
+            2, 3, differentiate=differentiate, momentum=0.0, epsilon=EPSILON
+        )
+        layer.build(inputs.shape)
+        return layer
+
+    layer = make_conv(differentiate=False)
+    _, grad_inputs, grads = gradients.training_step(layer, inputs, upstream)
+    # Without momentum the averages are the statistics of this batch.
+    wanted = gradients.gradient(layer.fold(), inputs, upstream)
+    compare.assert_close(grad_inputs, ops.convert_to_numpy(wanted))
+
+    other = make_conv(differentiate=True)
+    _, through, wanted = gradients.training_step(other, inputs, upstream)
+    through = ops.convert_to_numpy(through)
+    assert compare.relative_error(grad_inputs, through) > 0.1
+    # A kernel has no part in its own D.
+    for mine, value in zip(grads, to_numpy(wanted), strict=True):
+        compare.assert_close(mine, value, 1e-6)
+
+
+def test_inference_does_not_count(batches):
+    layer = make(update_every=2)
+    layer(batches[0], training=False)
+    layer(batches[0])
+    layer.trainable = False
+    layer(batches[0], training=True)
+    assert int(layer.weights[-1]) == 0

@@ -1,0 +1,126 @@
+"""Precision of products, asked of the framework itself."""
+
+import contextlib
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import compare
+import keras_deconv
+import oracle
+import products
+from keras_deconv import _engine
+
+BACKEND = keras.backend.backend()
+on_jax = pytest.mark.skipif(BACKEND != "jax", reason="asks JAX")
+on_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="asks TensorFlow"
+)
+
+
+@on_jax
+@pytest.mark.parametrize("with_gradient", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"method": "eigh"}, {"update_every": 2}],
+    ids=["every_step", "eigh", "schedule"],
+)
+def test_jax_keeps_all_bits_of_statistics(settings, with_gradient):
+    import jax
+
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    layer = keras_deconv.DeconvConv2D(2, 2, **settings)
+    layer.build((2, 4, 4, 3))
+    inputs = np.ones((2, 4, 4, 3), "float32")
+    found = list(products.jax_products(layer, inputs, True, with_gradient))
+    inner = [p for name, p, _ in found if name == "dot_general"]
+    outer = [p for name, p, _ in found if name == "conv_general_dilated"]
+    # Two products are those of the fold.
+    assert len(inner) > 2
+    assert set(inner) == {highest}
+    # Precision of the convolution is the user's choice.
+    assert len(outer) == (3 if with_gradient else 1)
+    assert set(outer) == {None}
+
+
+@on_jax
+def test_jax_leaves_the_product_of_dense_to_the_user():
+    layer = keras_deconv.DeconvDense(2)
+    layer.build((4, 3))
+    found = products.jax_products(layer, np.ones((4, 3), "float32"), False)
+    assert [precision for _, precision, _ in found].count(None) == 1
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX takes the precision")
+def test_other_backends_are_left_alone():
+    assert isinstance(_engine.full_precision(), contextlib.nullcontext)
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("gpus", "tf32"), [(["GPU"], True), (["GPU"], False), ([], True)]
+)
+def test_tensorflow_warns_of_tf32_on_a_gpu_alone(gpus, tf32, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(
+        tf.config,
+        "list_physical_devices",
+        lambda kind=None: gpus if kind == "GPU" else ["CPU"],
+    )
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "tensor_float_32_execution_enabled",
+        lambda: tf32,
+    )
+    layer = keras_deconv.DeconvDense(2)
+    expectation = (
+        pytest.warns(UserWarning, match=r"TF32.*enable_tensor_float_32")
+        if gpus and tf32
+        else contextlib.nullcontext()
+    )
+    with expectation:
+        layer.build((4, 3))
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow may warn")
+def test_other_backends_do_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _engine.warn_of_tf32()
+
+
+def gpu_is_there():
+    match BACKEND:
+        case "tensorflow":
+            import tensorflow as tf
+
+            return bool(tf.config.list_physical_devices("GPU"))
+        case "torch":
+            import torch
+
+            return torch.cuda.is_available()
+        case "jax":
+            import jax
+
+            return jax.default_backend() == "gpu"
+
+
+@pytest.mark.skipif(not gpu_is_there(), reason="needs a GPU")
+def test_root_on_a_gpu_keeps_all_bits(rng):
+    """In TF32, Newton-Schulz would be off by 1e-3 here."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    factor = rng.normal(size=(256, 128))
+    matrix = factor.T @ factor / 256 + 1e-3 * np.eye(128)
+    with _engine.full_precision():
+        root = keras_deconv.ops.inverse_sqrt(
+            ops.convert_to_tensor(matrix[None].astype("float32")), 5
+        )
+    wanted = oracle.inverse_sqrt(matrix, 5)[None]
+    compare.assert_close(root, wanted, 1e-4)

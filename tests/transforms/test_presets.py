@@ -1,0 +1,49 @@
+import keras
+import pytest
+
+import keras_deconv
+import networks
+from keras_deconv import PRESETS
+from keras_deconv import DeconvConv2D
+from keras_deconv import deconvolutionize
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_sets_what_each_layer_has(name):
+    twin = deconvolutionize(networks.sequential(), preset=name)
+    conv = networks.layer_named(twin, "second")
+    head = networks.layer_named(twin, "head")
+    for setting, value in PRESETS[name].items():
+        assert getattr(conv, setting) == value
+        if setting in type(head).setting_names():
+            assert getattr(head, setting) == value
+
+
+def test_settings_go_before_the_preset():
+    twin = deconvolutionize(
+        networks.sequential(), preset="fast", update_every=7
+    )
+    conv = networks.layer_named(twin, "second")
+    assert conv.update_every == 7
+    assert conv.block_size == PRESETS["fast"]["block_size"]
+
+
+def test_presets_list_the_same_settings():
+    """One preset undoes the other, so both have to name all that differs."""
+    assert len({frozenset(settings) for settings in PRESETS.values()}) == 1
+    assert set(PRESETS["paper"]) <= DeconvConv2D.setting_names()
+
+
+def test_defaults_are_those_of_the_paper():
+    for cls in (DeconvConv2D, keras_deconv.DeconvConv3D):
+        layer = cls(4, 3)
+        for setting, value in PRESETS["paper"].items():
+            assert getattr(layer, setting) == value
+
+
+def test_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match=r"`preset` must be one of.*'quick'"):
+        deconvolutionize(
+            keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
+            preset="quick",
+        )
