@@ -26,7 +26,11 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
         `(matrices, F, F)`.
     """
     centred = ops.subtract(columns, ops.expand_dims(mean, 1))
-    product = ops.einsum("grf,grh->gfh", centred, centred)
+    # With G the gradient of a product X^T X, that of X is X (G + G^T). Left
+    # to itself, each factor would take a product of its own with all rows.
+    product = ops.einsum("grf,grh->gfh", ops.stop_gradient(centred), centred)
+    product = product + (product - ops.stop_gradient(product))
+    product = (product + ops.swapaxes(product, -1, -2)) / 2
     ridge = epsilon * ops.eye(columns.shape[-1], dtype=columns.dtype)
     return product / _rows(columns) + ridge
 

@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 import compare
+import gradients
 import oracle
 from keras_deconv.ops import covariance
 from keras_deconv.ops import inverse_sqrt
@@ -35,6 +36,17 @@ def test_large_mean_does_not_cancel(rng):
     uncentred = np.einsum("grf,grh->gfh", columns, columns)[0] / 4096
     uncentred -= np.outer(*[columns[0].mean(0)] * 2)
     assert compare.relative_error(uncentred, expected) > 0.1
+
+
+def test_gradient_of_any_cotangent(columns, rng):
+    """X (G + G^T) / rows, of a G that is not symmetric either."""
+    mu, upstream = mean(columns), rng.normal(size=(2, 6, 6)).astype("float32")
+    actual = gradients.gradient(
+        lambda x: covariance(x, mu, 0.5), columns, upstream
+    )
+    centred = columns - ops.convert_to_numpy(mu)[:, None]
+    expected = centred @ (upstream + np.swapaxes(upstream, 1, 2)) / 50
+    compare.assert_close(actual, expected)
 
 
 def test_whitened_columns_have_identity_covariance(columns):
