@@ -1,0 +1,71 @@
+"""Forward and backward passes, the way each backend runs them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def compiled(function: Callable[..., Any], *values: Any) -> Callable[[], Any]:
+    """Returns what runs `function(*values)`, and waits for the result."""
+    values = [ops.convert_to_tensor(value) for value in values]
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            traced = tf.function(function)
+            return lambda: traced(*values).numpy()
+        case "torch":
+            import torch
+
+            def run() -> Any:
+                with torch.no_grad():
+                    return function(*values).cpu()
+
+            return run
+        case "jax":
+            import jax
+
+            traced = jax.jit(function)
+            return lambda: jax.block_until_ready(traced(*values))
+
+
+def compiled_gradient(
+    function: Callable[..., Any], *values: Any
+) -> Callable[[], Any]:
+    """Returns what runs a pass forward and back, and waits for the result.
+
+    The gradients are those of the sum of squares of the result.
+    """
+    values = [ops.convert_to_tensor(value) for value in values]
+
+    def objective(*arguments: Any) -> Any:
+        return ops.sum(ops.square(function(*arguments)))
+
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            @tf.function
+            def traced(*arguments: Any) -> Any:
+                with tf.GradientTape() as tape:
+                    tape.watch(arguments)
+                    result = objective(*arguments)
+                return tape.gradient(result, arguments)
+
+            return lambda: [grad.numpy() for grad in traced(*values)]
+        case "torch":
+            import torch
+
+            leaves = [value.detach().requires_grad_() for value in values]
+            return lambda: [
+                grad.cpu()
+                for grad in torch.autograd.grad(objective(*leaves), leaves)
+            ]
+        case "jax":
+            import jax
+
+            everywhere = tuple(range(len(values)))
+            traced = jax.jit(jax.grad(objective, argnums=everywhere))
+            return lambda: jax.block_until_ready(traced(*values))
