@@ -96,12 +96,34 @@ def pre_activation():
 
 
 def depthwise():
-    """Convolutions that have no twin, one feeding a normalization."""
+    """A depthwise and a transposed convolution, either side of a norm."""
     inputs = keras.Input((8, 8, 3))
     x = layers.DepthwiseConv2D(3, use_bias=False, name="depthwise")(inputs)
     x = layers.BatchNormalization()(x)
     x = layers.Conv2DTranspose(4, 3, use_bias=False, name="up")(x)
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+
+def every_class():
+    """Every layer that has a twin, in one, two and three dimensions."""
+    inputs = keras.Input((8, 8, 4))
+    x = layers.Conv2D(4, 3, padding="same", name="conv2d")(inputs)
+    x = layers.SeparableConv2D(4, 3, name="separable2d")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise2d")(x)
+    x = layers.Conv2DTranspose(3, 2, name="transpose")(x)
+    y = layers.Reshape((49, 3))(x)
+    y = layers.Conv1D(4, 3, padding="causal", use_bias=False, name="conv1d")(y)
+    y = layers.BatchNormalization()(y)
+    y = layers.SeparableConv1D(4, 3, strides=2, name="separable1d")(y)
+    y = layers.DepthwiseConv1D(3, name="depthwise1d")(y)
+    z = layers.Reshape((7, 7, 3, 1))(x)
+    z = layers.Conv3D(2, (3, 3, 2), name="conv3d")(z)
+    pooled = [
+        layers.GlobalAveragePooling1D()(y),
+        layers.GlobalAveragePooling3D()(z),
+    ]
+    outputs = layers.Dense(3, name="dense")(layers.Concatenate()(pooled))
+    return keras.Model(inputs, outputs, name="every_class")
 
 
 ALL = {

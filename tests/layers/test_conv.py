@@ -3,10 +3,19 @@ import numpy as np
 import pytest
 from keras import ops
 
+import against_oracle
 import compare
 import oracle
+from keras_deconv import DeconvConv1D
 from keras_deconv import DeconvConv2D
+from keras_deconv import DeconvConv3D
 
+LAYERS = {3: DeconvConv1D, 4: DeconvConv2D, 5: DeconvConv3D}
+PLAIN = {
+    3: keras.layers.Conv1D,
+    4: keras.layers.Conv2D,
+    5: keras.layers.Conv3D,
+}
 # Arguments of the layer beyond 6 filters, and the shape of its inputs.
 CASES = {
     "one_block": ({"kernel_size": 3}, (2, 9, 8, 4)),
@@ -34,40 +43,92 @@ CASES = {
         {"kernel_size": 3, "num_iterations": 2, "epsilon": 1e-2},
         (2, 7, 6, 3),
     ),
+    "own_blocks": (
+        {
+            "kernel_size": (1, 3),
+            "block_size": 2,
+            "block_layout": "contiguous",
+            "share_blocks": False,
+        },
+        (4, 5, 9, 6),
+    ),
+    "1d": ({"kernel_size": 3, "block_size": 2}, (6, 12, 4)),
+    "1d_strided_same": (
+        {"kernel_size": 4, "strides": 3, "padding": "same"},
+        (9, 13, 2),
+    ),
+    "1d_causal": ({"kernel_size": 3, "padding": "causal"}, (6, 11, 3)),
+    "1d_strided_causal": (
+        {"kernel_size": 3, "padding": "causal", "strides": 2},
+        (9, 11, 3),
+    ),
+    "1d_dilated_causal": (
+        {
+            "kernel_size": 3,
+            "padding": "causal",
+            "dilation_rate": 2,
+            "sampling_stride": 1,
+        },
+        (4, 9, 2),
+    ),
+    "1d_own_blocks": (
+        {
+            "kernel_size": 2,
+            "block_size": 2,
+            "block_layout": "contiguous",
+            "share_blocks": False,
+            "use_bias": False,
+        },
+        (6, 9, 4),
+    ),
+    "3d": ({"kernel_size": 2, "block_size": 1}, (4, 4, 6, 5, 2)),
+    "3d_rectangular": (
+        {
+            "kernel_size": (1, 2, 3),
+            "padding": "same",
+            "strides": (1, 2, 1),
+            "sampling_stride": 2,
+        },
+        (4, 3, 5, 4, 2),
+    ),
 }
 
 
 def build(shape, **arguments):
-    layer = DeconvConv2D(
-        6, **arguments, bias_initializer="random_normal", momentum=0.75
+    layer = LAYERS[len(shape)](
+        6,
+        **arguments,
+        bias_initializer="random_normal",
+        momentum=against_oracle.MOMENTUM,
     )
     layer.build(shape)
     return layer
 
 
 def expected(layer, inputs, given=None):
+    taps = np.prod(layer.kernel_size)
     return oracle.deconv_conv(
         inputs,
-        ops.convert_to_numpy(layer.kernel),
-        None if layer.bias is None else ops.convert_to_numpy(layer.bias),
-        block_size=layer._blocks.block_size,
-        strides=layer.strides,
-        dilation_rate=layer.dilation_rate,
-        padding=layer.padding,
-        groups=layer.groups,
-        sampling_stride=layer.sampling_stride,
-        num_iterations=layer.num_iterations,
-        epsilon=layer.epsilon,
+        *against_oracle.parameters_of(layer, "kernel", "bias"),
+        block_size=layer.moving_mean.shape[-1] // taps,
         layout=layer.block_layout,
         given=given,
+        **against_oracle.settings_of(
+            layer,
+            "strides",
+            "dilation_rate",
+            "padding",
+            "groups",
+            "sampling_stride",
+            "num_iterations",
+            "epsilon",
+            "share_blocks",
+        ),
     )
 
 
 def state(layer):
-    return [
-        ops.convert_to_numpy(w)
-        for w in (layer.moving_mean, layer.moving_deconv)
-    ]
+    return against_oracle.parameters_of(layer, "moving_mean", "moving_deconv")
 
 
 @pytest.mark.parametrize(
@@ -77,18 +138,12 @@ def test_training_inference_and_fold_equal_the_oracle(
     arguments, shape, correlated
 ):
     layer, inputs = build(shape, **arguments), correlated(*shape)
-    outputs, mean, deconv = expected(layer, inputs)
-    compare.assert_close(layer(inputs, training=True), outputs, 3e-5)
-    compare.assert_close(layer.moving_mean, 0.25 * mean)
-    identity = np.eye(deconv.shape[-1])
-    compare.assert_close(
-        layer.moving_deconv, 0.75 * identity + 0.25 * deconv, 3e-5
+    against_oracle.check(
+        layer,
+        inputs,
+        lambda given: expected(layer, inputs, given),
+        PLAIN[len(shape)],
     )
-    outputs, _, _ = expected(layer, inputs, given=state(layer))
-    compare.assert_close(layer(inputs, training=False), outputs)
-    plain = layer.fold()
-    assert type(plain) is keras.layers.Conv2D
-    compare.assert_close(plain(inputs), outputs)
 
 
 @pytest.mark.skipif(
@@ -131,6 +186,15 @@ def test_block_size_falls_back(channels, groups, block_size, fitting):
     assert layer.moving_mean.shape == (groups, fitting)
     assert layer.moving_deconv.shape == (groups, fitting, fitting)
     assert layer.block_size == block_size
+
+
+def test_blocks_that_are_not_shared_have_statistics_each():
+    layer = DeconvConv2D(
+        2, 3, block_size=2, block_layout="contiguous", share_blocks=False
+    )
+    layer.build((None, 4, 4, 6))
+    assert layer.moving_mean.shape == (3, 18)
+    assert layer.moving_deconv.shape == (3, 18, 18)
 
 
 def test_takes_conv2d_arguments_by_position():
@@ -190,6 +254,14 @@ def test_unknown_spatial_sizes(correlated):
         ({"groups": 3}, "divisible by `groups`.*groups=3, channels=4"),
         ({"block_layout": "random"}, "`block_layout` must be.*'random'"),
         ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),
+        (
+            {"share_blocks": False},
+            "`share_blocks` must be True with interleaved.*'interleaved'",
+        ),
+        (
+            {"method": "minimax", "num_iterations": 4},
+            "`num_iterations` must be 5 .*'minimax'.*num_iterations=4",
+        ),
     ],
 )
 def test_errors_of_the_convolution(arguments, message):

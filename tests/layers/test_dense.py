@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import against_oracle
 import compare
 import oracle
 from keras_deconv import DeconvDense
@@ -37,6 +38,32 @@ def test_oracle(block_size, fitting, shape, use_bias, rng):
     plain = layer.fold()
     assert type(plain) is keras.layers.Dense
     compare.assert_close(plain(inputs), ops.convert_to_numpy(layer(inputs)))
+
+
+@pytest.mark.parametrize("share_blocks", [True, False])
+def test_shared_and_own_blocks(share_blocks, rng):
+    mixing = rng.normal(size=(6, 6))
+    inputs = (rng.normal(size=(40, 6)) @ mixing + 1).astype("float32")
+    layer = DeconvDense(
+        5,
+        block_size=2,
+        share_blocks=share_blocks,
+        bias_initializer="random_normal",
+        momentum=against_oracle.MOMENTUM,
+    )
+    layer.build(inputs.shape)
+    assert layer.moving_mean.shape == (1 if share_blocks else 3, 2)
+
+    def expected(given):
+        return oracle.deconv_dense(
+            inputs,
+            *against_oracle.parameters_of(layer, "kernel", "bias"),
+            block_size=2,
+            share_blocks=share_blocks,
+            given=given,
+        )
+
+    against_oracle.check(layer, inputs, expected, keras.layers.Dense)
 
 
 def test_mask_passes_through():

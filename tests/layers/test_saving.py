@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import compare
+import family
 import saved_model
 
 FOLDER = pathlib.Path(__file__).parent.parent / "data" / "models"
@@ -72,3 +73,15 @@ def test_file_of_another_backend_predicts_the_same(backend):
         compare.assert_close(
             model.get_layer("conv").moving_deconv, arrays["moving_deconv"], 0
         )
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_every_layer_reads_a_file_of_another_backend(backend):
+    file = FOLDER / f"family_{backend}.keras"
+    model = keras.models.load_model(file, compile=False)
+    with np.load(file.with_suffix(".npz")) as arrays:
+        inputs = {name: arrays[f"input/{name}"] for name in model.input}
+        predictions = model.predict(inputs, verbose=0)
+        assert predictions.keys() >= family.MEMBERS.keys()
+        for name, prediction in predictions.items():
+            compare.assert_close(prediction, arrays[f"output/{name}"])

@@ -17,12 +17,14 @@ def any_blocks(draw):
     block_size = draw(st.integers(1, 4))
     groups = draw(st.integers(1, 3))
     count = draw(st.integers(1, 3))
+    layout = draw(st.sampled_from(["interleaved", "contiguous"]))
     return Blocks(
         channels=block_size * groups * count,
         taps=draw(st.sampled_from([1, 2, 6, 9])),
         block_size=block_size,
         groups=groups,
-        layout=draw(st.sampled_from(["interleaved", "contiguous"])),
+        layout=layout,
+        shared=layout == "interleaved" or draw(st.booleans()),
     )
 
 
@@ -30,11 +32,25 @@ def arange(*shape):
     return np.arange(np.prod(shape), dtype="float32").reshape(shape)
 
 
+def by_block(columns, blocks):
+    """Returns columns as `(groups, count, p, F)`, whatever shares a D."""
+    columns = ops.convert_to_numpy(columns)
+    if blocks.shared:
+        shape = (blocks.groups, -1, blocks.count, blocks.features)
+        return columns.reshape(shape).swapaxes(1, 2)
+    return columns.reshape(blocks.groups, blocks.count, -1, blocks.features)
+
+
 @given(any_blocks())
 def test_merge_undoes_split_of_columns(blocks):
     patches = arange(5, blocks.channels, blocks.taps)
     columns = split_columns(patches, blocks)
-    assert columns.shape == (blocks.groups, 5 * blocks.count, blocks.features)
+    if blocks.shared:
+        assert blocks.matrices == blocks.groups
+    else:
+        assert blocks.matrices == blocks.groups * blocks.count
+    rows = 5 * blocks.groups * blocks.count // blocks.matrices
+    assert columns.shape == (blocks.matrices, rows, blocks.features)
     merged = merge_columns(columns, blocks)
     np.testing.assert_array_equal(ops.convert_to_numpy(merged), patches)
 
@@ -50,14 +66,13 @@ def test_merge_undoes_split_of_kernel(blocks):
 @given(any_blocks())
 def test_blocks_hold_the_features_of_the_definition(blocks):
     patches = arange(3, blocks.channels, blocks.taps)
-    columns = ops.convert_to_numpy(split_columns(patches, blocks))
-    columns = columns.reshape(blocks.groups, 3, blocks.count, blocks.features)
+    columns = by_block(split_columns(patches, blocks), blocks)
     grouped = patches.reshape(3, blocks.groups, -1)
     for group in range(blocks.groups):
         parts = oracle.block_of(grouped.shape[-1], blocks.count, blocks.layout)
         for index, part in enumerate(parts):
             np.testing.assert_array_equal(
-                columns[group, :, index], grouped[:, group, part]
+                columns[group, index], grouped[:, group, part]
             )
 
 
@@ -70,13 +85,15 @@ def test_columns_meet_their_rows_of_the_kernel(blocks):
     kernel = rng.normal(size=(blocks.taps, per_group, 2 * blocks.groups))
     patches, kernel = patches.astype("float32"), kernel.astype("float32")
 
-    columns = ops.convert_to_numpy(split_columns(patches, blocks))
+    columns = by_block(split_columns(patches, blocks), blocks)
     rows = ops.convert_to_numpy(split_kernel(kernel, blocks))
-    actual = np.einsum(
-        "gpbf,gfbo->pgo",
-        columns.reshape(blocks.groups, 4, blocks.count, blocks.features),
-        rows.reshape(blocks.groups, blocks.features, blocks.count, 2),
-    )
+    if blocks.shared:
+        shape = (blocks.groups, blocks.features, blocks.count, 2)
+        rows = rows.reshape(shape).swapaxes(1, 2)
+    else:
+        shape = (blocks.groups, blocks.count, blocks.features, 2)
+        rows = rows.reshape(shape)
+    actual = np.einsum("gbpf,gbfo->pgo", columns, rows)
     expected = np.einsum(
         "pgct,tcgo->pgo",
         patches.reshape(4, blocks.groups, per_group, blocks.taps),

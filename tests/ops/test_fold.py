@@ -11,6 +11,10 @@ CASES = {
     "one_block": Blocks(4, 9, block_size=4),
     "interleaved": Blocks(6, 9, block_size=2),
     "contiguous": Blocks(6, 9, block_size=2, layout="contiguous"),
+    "own_blocks": Blocks(6, 9, block_size=2, layout="contiguous", shared=False),
+    "own_blocks_of_groups": Blocks(
+        8, 9, block_size=2, groups=2, layout="contiguous", shared=False
+    ),
     "groups": Blocks(6, 9, block_size=2, groups=3),
     "groups_of_blocks": Blocks(8, 9, block_size=2, groups=2),
     "depthwise": Blocks(3, 9, block_size=1, groups=3),
@@ -24,8 +28,8 @@ def test_folding_is_whitening_then_convolution(blocks, use_bias, rng):
     inputs = rng.normal(size=(2, 5, 6, blocks.channels)) + 1
     kernel = rng.normal(size=(3, 3, per_group, 2 * blocks.groups))
     bias = rng.normal(size=2 * blocks.groups) if use_bias else None
-    mean = rng.normal(size=(blocks.groups, blocks.features))
-    deconv = rng.normal(size=(blocks.groups, *[blocks.features] * 2))
+    mean = rng.normal(size=(blocks.matrices, blocks.features))
+    deconv = rng.normal(size=(blocks.matrices, *[blocks.features] * 2))
     deconv = deconv + np.swapaxes(deconv, 1, 2)
     expected, _, _ = oracle.deconv_conv(
         inputs,
@@ -36,6 +40,7 @@ def test_folding_is_whitening_then_convolution(blocks, use_bias, rng):
         dilation_rate=(1, 1),
         groups=blocks.groups,
         layout=blocks.layout,
+        share_blocks=blocks.shared,
         given=(mean, deconv),
     )
 

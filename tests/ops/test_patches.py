@@ -32,7 +32,9 @@ def geometries(draw):
         "kernel_size": kernel_size,
         "strides": strides,
         "dilation_rate": dilation_rate,
-        "padding": draw(st.sampled_from(["valid", "same"])),
+        "padding": draw(
+            st.sampled_from(["valid", "same", *["causal"] * (rank == 1)])
+        ),
         "channels": draw(st.integers(1, 3)),
     }
 
@@ -49,6 +51,10 @@ def test_patches_times_kernel_is_the_convolution(geometry, seed):
     columns = ops.reshape(patches, (*patches.shape[:-2], -1))
     weights = np.moveaxis(kernel, -2, 0).reshape(-1, 2)
     del geometry["kernel_size"]
+    if geometry["padding"] == "causal":
+        reach = (kernel_size[0] - 1) * geometry["dilation_rate"][0]
+        inputs = np.pad(inputs, [(0, 0), (reach, 0), (0, 0)])
+        geometry["padding"] = "valid"
     expected = ops.conv(inputs, kernel, **geometry)
     compare.assert_close(
         ops.matmul(columns, weights), ops.convert_to_numpy(expected)
@@ -77,6 +83,27 @@ def test_features_are_ordered_channels_first(correlated):
     np.testing.assert_array_equal(
         columns, oracle.patches(inputs, (3, 2), (2, 1), (1, 1))
     )
+
+
+@pytest.mark.parametrize("sampling", [1, 2, 4])
+def test_causal_patches_see_nothing_that_comes_later(correlated, sampling):
+    inputs = correlated(2, 9, 3)
+    patches = sampled_patches(
+        inputs,
+        (3,),
+        dilation_rate=2,
+        padding="causal",
+        sampling_stride=sampling,
+    )
+    padded = np.pad(inputs, [(0, 0), (4, 0), (0, 0)])
+    for index, position in enumerate(range(0, 9, sampling)):
+        # Tap 2 is the position itself, taps 0 and 1 come before it.
+        expected = padded[:, [position, position + 2, position + 4]]
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(patches)[:, index],
+            np.swapaxes(expected, 1, 2),
+        )
+    assert patches.shape == (2, len(range(0, 9, sampling)), 3, 3)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

@@ -4,10 +4,23 @@ import pytest
 from keras import layers
 from keras import ops
 
+import compare
+import keras_deconv
 import networks
 from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvDense
 from keras_deconv import deconvolutionize
+
+TWINS = {
+    layers.Conv1D: keras_deconv.DeconvConv1D,
+    layers.Conv2D: keras_deconv.DeconvConv2D,
+    layers.Conv2DTranspose: keras_deconv.DeconvConv2DTranspose,
+    layers.Conv3D: keras_deconv.DeconvConv3D,
+    layers.Dense: keras_deconv.DeconvDense,
+    layers.DepthwiseConv1D: keras_deconv.DeconvDepthwiseConv1D,
+    layers.DepthwiseConv2D: keras_deconv.DeconvDepthwiseConv2D,
+    layers.SeparableConv1D: keras_deconv.DeconvSeparableConv1D,
+    layers.SeparableConv2D: keras_deconv.DeconvSeparableConv2D,
+}
 
 each_network = pytest.mark.parametrize(
     "make", networks.ALL.values(), ids=networks.ALL.keys()
@@ -19,7 +32,6 @@ def test_every_convolution_is_replaced_with_its_weights(make):
     model = make()
     networks.randomize(model)
     twin = deconvolutionize(model)
-    classes = {layers.Conv2D: DeconvConv2D, layers.Dense: DeconvDense}
     kept = [
         layer
         for layer in networks.all_layers(model)
@@ -30,7 +42,7 @@ def test_every_convolution_is_replaced_with_its_weights(make):
     for layer in kept:
         other = new[layer.name]
         assert other is not layer
-        assert type(other) is classes.get(type(layer), type(layer))
+        assert type(other) is TWINS.get(type(layer), type(layer))
         weights = {weight.name: weight for weight in other.weights}
         for weight in layer.weights:
             assert weights[weight.name] is not weight
@@ -96,6 +108,31 @@ def test_lost_normalization_leaves_a_bias(make, name, use_bias):
         assert not ops.convert_to_numpy(layer.bias).any()
 
 
+def test_every_class_has_a_twin_that_folds_back():
+    model = networks.every_class()
+    twin = deconvolutionize(model, momentum=0.5, block_size=2)
+    inputs = networks.inputs_of(model)
+    twin(inputs, training=True)
+    folded = keras_deconv.fold(twin)
+    compare.assert_close(
+        networks.flat(folded(inputs)), networks.flat(twin(inputs))
+    )
+    plain = [layer for layer in model.layers if type(layer) in TWINS]
+    assert {type(layer) for layer in plain} == TWINS.keys()
+    for layer in plain:
+        deconv = twin.get_layer(layer.name)
+        assert type(deconv) is TWINS[type(layer)]
+        back = folded.get_layer(layer.name)
+        if isinstance(layer, layers.Conv2DTranspose):
+            centre, back = back.layers
+            assert type(centre) is layers.Normalization
+        assert type(back) is type(layer)
+    assert twin.get_layer("conv1d").use_bias
+    assert not any(
+        isinstance(layer, layers.BatchNormalization) for layer in twin.layers
+    )
+
+
 def test_shared_layers_stay_shared():
     twin = deconvolutionize(networks.shared_layers())
     deconvs = [la for la in twin.layers if isinstance(la, DeconvConv2D)]
@@ -132,6 +169,16 @@ def test_settings_reach_the_layers_that_have_them():
         assert layer.momentum == 0.5
     assert conv.sampling_stride == 1
     assert conv.block_layout == "contiguous"
+
+
+def test_settings_pass_by_layers_that_lack_them():
+    twin = deconvolutionize(
+        networks.depthwise(), block_size=2, sampling_stride=2
+    )
+    depthwise = networks.layer_named(twin, "depthwise")
+    assert depthwise.sampling_stride == 2
+    assert not hasattr(depthwise, "block_size")
+    assert networks.layer_named(twin, "up").block_size == 2
 
 
 def test_flags_policies_and_names_are_kept():
@@ -236,7 +283,8 @@ def test_keras_application():
     twin = deconvolutionize(model)
     names = [type(layer).__name__ for layer in twin.layers]
     assert names.count("DeconvConv2D") == 35
-    assert names.count("DepthwiseConv2D") == 17
+    assert names.count("DeconvDepthwiseConv2D") == 17
+    assert "DepthwiseConv2D" not in names
     assert "BatchNormalization" not in names
     assert twin.output_shape == (None, 5)
 

@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import against_oracle
+import compare
+import oracle
+from keras_deconv import ChannelDeconv
+
+# Settings of the layer, and the shape of its inputs.
+CASES = {
+    "one_block": ({}, (4, 6, 5, 4)),
+    "interleaved": ({"block_size": 2, "sampling_stride": 1}, (3, 4, 5, 6)),
+    "remaining": ({"block_size": 2}, (4, 6, 7, 5)),
+    "own_blocks_and_remaining": (
+        {
+            "block_size": 3,
+            "block_layout": "contiguous",
+            "share_blocks": False,
+            "sampling_stride": 2,
+        },
+        (4, 6, 5, 8),
+    ),
+    "features": ({"block_size": 4, "num_iterations": 3}, (20, 6)),
+    "1d": ({"block_size": 3, "epsilon": 1e-3}, (6, 9, 4)),
+    "3d": ({}, (3, 4, 5, 4, 3)),
+}
+PLAIN = {
+    2: keras.layers.Dense,
+    3: keras.layers.Conv1D,
+    4: keras.layers.Conv2D,
+    5: keras.layers.Conv3D,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"), CASES.values(), ids=CASES.keys()
+)
+def test_training_inference_and_fold_equal_the_oracle(
+    settings, shape, correlated
+):
+    inputs = correlated(*shape)
+    layer = ChannelDeconv(**settings, momentum=against_oracle.MOMENTUM)
+    layer.build(shape)
+
+    def expected(given):
+        return oracle.deconv_channel(
+            inputs,
+            layout=layer.block_layout,
+            given=given,
+            **against_oracle.settings_of(
+                layer,
+                "block_size",
+                "sampling_stride",
+                "num_iterations",
+                "epsilon",
+                "share_blocks",
+            ),
+        )
+
+    against_oracle.check(layer, inputs, expected, PLAIN[len(shape)])
+
+
+def test_channels_first_computes_the_same(correlated):
+    inputs = correlated(3, 6, 5, 5)
+    last = ChannelDeconv(block_size=2)
+    first = ChannelDeconv(block_size=2, data_format="channels_first")
+    outputs = ops.convert_to_numpy(last(inputs, training=True))
+    compare.assert_close(
+        first(np.moveaxis(inputs, -1, 1), training=True),
+        np.moveaxis(outputs, -1, 1),
+    )
+    for mine, other in zip(first.weights, last.weights, strict=True):
+        compare.assert_close(mine, ops.convert_to_numpy(other))
+
+
+def test_folds_to_a_channels_first_convolution(correlated):
+    inputs = np.moveaxis(correlated(3, 6, 5, 5), -1, 1)
+    layer = ChannelDeconv(block_size=2, data_format="channels_first")
+    layer(inputs, training=True)
+    plain = layer.fold()
+    assert plain.data_format == "channels_first"
+    # TensorFlow has no channels-first convolution on the CPU.
+    kernel = ops.convert_to_numpy(plain.kernel)[0, 0]
+    bias = ops.convert_to_numpy(plain.bias)
+    expected = np.einsum("nchw,co->nohw", inputs, kernel)
+    compare.assert_close(layer(inputs), expected + bias[:, None, None])
+
+
+def test_mask_passes_through():
+    assert ChannelDeconv().supports_masking
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"), [((4,), r"\(4,\)"), ((2, 2, 2, 2, 2, 3), "6")]
+)
+def test_rank_out_of_range_is_refused(shape, found):
+    with pytest.raises(ValueError, match=f"(rank|ndim).*{found}"):
+        ChannelDeconv()(np.ones(shape, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"data_format": "channels_middle"},
+            "`data_format` must be one of.*'channels_middle'",
+        ),
+        (
+            {"share_blocks": False},
+            "`share_blocks` must be True with interleaved.*'interleaved'",
+        ),
+        ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ChannelDeconv(**settings)
