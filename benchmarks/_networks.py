@@ -1,11 +1,17 @@
 """The networks that are timed, in every form."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+
+# The small network is that of the examples.
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
 
 import keras
 import numpy as np
 
 import keras_deconv
+from _network import build_network
 from keras_deconv import models
 
 BATCH_NORM = "batch normalization"
@@ -13,6 +19,7 @@ PLAIN = "plain convolutions"
 
 # How to build each network, and the side of its images.
 NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
+    "small": (lambda: build_network((32, 32, 3), 10, (16, 32, 64)), 32),
     "vgg11": (models.vgg11, 32),
     "vgg16": (models.vgg16, 32),
     "resnet18": (models.resnet18, 32),
