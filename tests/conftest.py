@@ -16,6 +16,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
+def _keep_all_bits():
+    """Takes TF32 out of every product: parity is asserted in float32.
+
+    Only GPUs know TF32. All tolerances of the suite are for float32.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        case "torch":
+            import torch
+
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        case "jax":
+            import jax
+
+            jax.config.update("jax_default_matmul_precision", "float32")
+
+
+_keep_all_bits()
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -35,7 +35,8 @@ def test_jax_keeps_all_bits_of_statistics(settings, with_gradient):
     layer = keras_deconv.DeconvConv2D(2, 2, **settings)
     layer.build((2, 4, 4, 3))
     inputs = np.ones((2, 4, 4, 3), "float32")
-    found = list(products.jax_products(layer, inputs, True, with_gradient))
+    with jax.default_matmul_precision(None):
+        found = list(products.jax_products(layer, inputs, True, with_gradient))
     inner = [p for name, p, _ in found if name == "dot_general"]
     outer = [p for name, p, _ in found if name == "conv_general_dilated"]
     # Two products are those of the fold.
@@ -48,10 +49,13 @@ def test_jax_keeps_all_bits_of_statistics(settings, with_gradient):
 
 @on_jax
 def test_jax_leaves_the_product_of_dense_to_the_user():
+    import jax
+
     layer = keras_deconv.DeconvDense(2)
     layer.build((4, 3))
-    found = products.jax_products(layer, np.ones((4, 3), "float32"), False)
-    assert [precision for _, precision, _ in found].count(None) == 1
+    with jax.default_matmul_precision(None):
+        found = products.jax_products(layer, np.ones((4, 3), "float32"), False)
+        assert [precision for _, precision, _ in found].count(None) == 1
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX takes the precision")
@@ -112,10 +116,6 @@ def gpu_is_there():
 @pytest.mark.skipif(not gpu_is_there(), reason="needs a GPU")
 def test_root_on_a_gpu_keeps_all_bits(rng):
     """In TF32, Newton-Schulz would be off by 1e-3 here."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_tensor_float_32_execution(False)
     factor = rng.normal(size=(256, 128))
     matrix = factor.T @ factor / 256 + 1e-3 * np.eye(128)
     with _engine.full_precision():
