@@ -32,24 +32,28 @@ NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
 }
 
 
-def forms(name: str) -> dict[str, keras.Model]:
-    """Returns a network as it is, with plain convolutions, and deconvolved.
+FORMS = (
+    BATCH_NORM,
+    PLAIN,
+    *(f"deconvolution, {preset}" for preset in keras_deconv.PRESETS),
+)
 
-    The warm-up of the deconvolved ones is over.
-    """
+
+def forms(name: str) -> dict[str, keras.Model]:
+    """Returns a network in every form."""
+    return {form: make_form(name, form) for form in FORMS}
+
+
+def make_form(name: str, form: str) -> keras.Model:
+    """Returns a network in one form; a deconvolved one is warmed up."""
     build, _ = NETWORKS[name]
-    normalized = build()
-    twins = {
-        preset: keras_deconv.deconvolutionize(
-            normalized, preset=preset, warmup_steps=0
-        )
-        for preset in keras_deconv.PRESETS
-    }
-    return {
-        BATCH_NORM: normalized,
-        PLAIN: keras_deconv.fold(twins["paper"]),
-        **{f"deconvolution, {preset}": twins[preset] for preset in twins},
-    }
+    if form == BATCH_NORM:
+        return build()
+    preset = form.removeprefix("deconvolution, ")
+    twin = keras_deconv.deconvolutionize(
+        build(), preset=None if form == PLAIN else preset, warmup_steps=0
+    )
+    return keras_deconv.fold(twin) if form == PLAIN else twin
 
 
 def batch(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:

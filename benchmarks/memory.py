@@ -1,0 +1,128 @@
+"""How much memory does a training step take against batch normalization?
+
+    KERAS_BACKEND=torch python benchmarks/memory.py --network resnet18
+
+Each form of a network is trained for a few steps in a process of its own. On
+the CPU, what counts is how far the largest resident memory rises above that
+before the network was built; on a GPU, the largest allocation of its
+allocator.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+from _networks import BATCH_NORM
+from _networks import FORMS
+from _networks import NETWORKS
+from _networks import batch
+from _networks import make_form
+from _networks import prepare
+from _results import read
+from _results import write
+from render import report
+
+QUESTION = (
+    "How much memory does a training step take against batch normalization?"
+)
+MIB = 2**20
+STEPS = 4
+
+
+def measure(name: str, form: str, batch_size: int) -> dict[str, Any]:
+    """Trains one form in this process and returns its record."""
+    before = peak_bytes()
+    model = make_form(name, form)
+    prepare(model)
+    images, labels = batch(name, batch_size)
+    for _ in range(STEPS):
+        float(model.train_on_batch(images, labels))
+    return {
+        "form": form,
+        "peak, MiB": (peak_bytes() - before) / MIB,
+        "trainable weights": count(model.trainable_weights),
+        "other weights": count(model.non_trainable_weights),
+    }
+
+
+def peak_bytes() -> float:
+    """Returns the largest memory so far, of the GPU if there is one."""
+    match keras.backend.backend():
+        case "torch":
+            import torch
+
+            if torch.cuda.is_available():
+                return torch.cuda.max_memory_allocated()
+        case "jax":
+            import jax
+
+            if stats := jax.local_devices()[0].memory_stats():
+                return stats["peak_bytes_in_use"]
+        case "tensorflow":
+            import tensorflow as tf
+
+            if tf.config.list_physical_devices("GPU"):
+                return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    import resource
+
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def count(weights: list[Any]) -> int:
+    """Returns how many numbers the weights hold."""
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def measure_apart(name: str, form: str, batch_size: int) -> dict[str, Any]:
+    """Returns the record of one form, from a process of its own."""
+    command = [sys.executable, __file__, "--network", name]
+    command += ["--batch-size", str(batch_size), "--form", form]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measures, writes the result file and prints it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument(
+        "--form", choices=FORMS, help="measure one, and print its record"
+    )
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    name, batch_size = options.network, options.batch_size
+    if options.form:
+        print(json.dumps(measure(name, options.form, batch_size)))
+        return
+    records = [measure_apart(name, form, batch_size) for form in FORMS]
+    (base,) = (r["peak, MiB"] for r in records if r["form"] == BATCH_NORM)
+    for record in records:
+        record[f"ratio to {BATCH_NORM}"] = record["peak, MiB"] / base
+    output = options.output or Path(
+        f"outputs/memory_{name}_{keras.backend.backend()}.json"
+    )
+    command = (
+        f"python benchmarks/memory.py --network {name} "
+        f"--batch-size {batch_size}"
+    )
+    write(output, QUESTION, command, records)
+    print(report(read(output)))
+
+
+if __name__ == "__main__":
+    main()
