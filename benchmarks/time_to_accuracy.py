@@ -11,11 +11,14 @@ the set.
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The data and the training are those of the examples.
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
 
 import keras
 
