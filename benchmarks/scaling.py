@@ -1,0 +1,160 @@
+"""How does the cost of a layer grow: with channels, batch, image and kernel?
+
+    KERAS_BACKEND=torch python benchmarks/scaling.py
+
+One convolution is trained: with batch normalization, and deconvolved by each
+preset. One of the four sizes varies, the others stay at their middle. The
+exponent is the slope of the time over the size, both as logarithms, from the
+middle upwards. Writes a plot beside the result file.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from keras import layers
+from matplotlib.figure import Figure
+
+import keras_deconv
+from _networks import BATCH_NORM
+from _networks import prepare
+from _results import read
+from _results import write
+from _turns import take_turns
+from _turns import to_records
+from render import report
+
+QUESTION = (
+    "How does the cost of a layer grow: with channels, batch, image and kernel?"
+)
+MIDDLE = {"channels": 64, "batch": 32, "side": 32, "kernel": 3}
+SIZES = {
+    "channels": (16, 32, 64, 128, 256, 512, 1024),
+    "batch": (8, 16, 32, 64, 128, 256, 512),
+    "side": (16, 32, 64, 112, 224),
+    "kernel": (1, 3, 5, 7, 11),
+}
+
+
+def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
+    """Returns the convolution in every form, as a model."""
+    inputs = keras.Input((side, side, channels))
+    x = layers.Conv2D(channels, kernel, padding="same", use_bias=False)(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
+    normalized = keras.Model(inputs, x)
+    forms = {BATCH_NORM: normalized}
+    for preset in keras_deconv.PRESETS:
+        forms[f"deconvolution, {preset}"] = keras_deconv.deconvolutionize(
+            normalized, preset=preset, warmup_steps=0
+        )
+    for model in forms.values():
+        prepare(model)
+    return forms
+
+
+def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
+    """Returns one record for each form; a turn is four steps."""
+    sizes = {**MIDDLE, axis: size}
+    side, channels = sizes["side"], sizes["channels"]
+    rng = np.random.default_rng(0)
+    shape = (sizes["batch"], side, side, channels)
+    images = rng.normal(size=shape).astype("float32")
+    labels = rng.integers(0, channels, sizes["batch"])
+
+    def turn(model: keras.Model) -> None:
+        for _ in range(4):
+            float(model.train_on_batch(images, labels))
+
+    forms = make_forms(channels, side, sizes["kernel"])
+    seconds = take_turns(
+        {
+            name: lambda model=model: turn(model)
+            for name, model in forms.items()
+        },
+        rounds,
+        BATCH_NORM,
+    )
+    return [
+        {"axis": axis, "size": size, **record}
+        for record in to_records(seconds, BATCH_NORM, steps=4)
+        if record["form"] in forms
+    ]
+
+
+def exponents(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the slope of each form along each axis, from the middle up."""
+    found = []
+    for axis, middle in MIDDLE.items():
+        for form in dict.fromkeys(record["form"] for record in records):
+            upper = [
+                (record["size"], record["ms"])
+                for record in records
+                if (record["axis"], record["form"]) == (axis, form)
+                and record["size"] >= middle
+            ]
+            if len(upper) < 2:
+                continue
+            slope, _ = np.polyfit(*np.log(np.transpose(upper)), 1)
+            found.append({"axis": axis, "form": form, "exponent": slope})
+    return found
+
+
+def plot(records: Sequence[dict[str, Any]]) -> Figure:
+    """Returns time over size, one panel for each axis."""
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    for panel, axis in zip(figure.subplots(1, len(SIZES)), SIZES, strict=True):
+        mine = [record for record in records if record["axis"] == axis]
+        for form in dict.fromkeys(record["form"] for record in mine):
+            points = [
+                (record["size"], record["ms"])
+                for record in mine
+                if record["form"] == form
+            ]
+            panel.loglog(*np.transpose(points), marker="o", label=form)
+        panel.set(xlabel=axis, ylabel="ms per step")
+    panel.legend()
+    return figure
+
+
+def main() -> None:
+    """Measures, writes the result file and the plot, and prints both tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--axes", nargs="+", choices=SIZES, default=tuple(SIZES)
+    )
+    parser.add_argument("--largest", type=float, default=float("inf"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    backend = keras.backend.backend()
+    output = options.output or Path(f"outputs/scaling_{backend}.json")
+    command = (
+        f"python benchmarks/scaling.py --axes {' '.join(options.axes)} "
+        f"--rounds {options.rounds} --largest {options.largest:g}"
+    )
+    records: list[dict[str, Any]] = []
+    for axis in options.axes:
+        for size in SIZES[axis]:
+            if size > options.largest:
+                continue
+            keras.utils.clear_session()
+            records += measure(axis, size, options.rounds)
+            write(output, QUESTION, command, records)
+    plot(records).savefig(output.with_suffix(".png"), dpi=150)
+    print(report(read(output)))
+    slopes = output.with_name(f"{output.stem}_exponents.json")
+    write(slopes, QUESTION, command, exponents(records))
+    print(report(read(slopes)))
+
+
+if __name__ == "__main__":
+    main()
