@@ -43,7 +43,8 @@ class Whitening(keras.layers.Layer):
             exact and takes no account of `num_iterations`.
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used. The
-            decay of an update is then `momentum ** T`.
+            decay of an update is then `momentum ** T`. A layer that is
+            called more than once in a step counts every call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
             faster than a stale D follows at the start.
         freeze_after: Training steps after which the moving averages are
