@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
@@ -32,8 +31,8 @@ class DeconvConv2DTranspose(
     paper calls deconvolution; the transposed convolution is a coincidence.)
 
     `fold()` therefore returns a `keras.Sequential` of a
-    `keras.layers.Normalization`, which subtracts the mean, and a
-    `keras.layers.Conv2DTranspose`.
+    `keras.layers.DepthwiseConv2D` of 1 x 1, frozen, which subtracts the
+    mean, and a `keras.layers.Conv2DTranspose`.
 
     Args:
         *args: Arguments of `keras.layers.Conv2DTranspose`, also by name.
@@ -65,19 +64,23 @@ class DeconvConv2DTranspose(
         plain.kernel.assign(self._whiten(deconv))
         if self.bias is not None:
             plain.bias.assign(self.bias)
-        mean = ops.convert_to_numpy(self._channel_mean(mean))
-        centre = keras.layers.Normalization(
-            axis=1 if self._channels_first else -1,
-            mean=mean,
-            variance=np.ones_like(mean),
+        shape = self.get_build_config()["input_shape"]
+        # Older Keras cannot subtract the mean of channels that come first in
+        # a Normalization.
+        centre = keras.layers.DepthwiseConv2D(
+            1,
+            data_format=self.data_format,
             name=f"{self.name}_centre",
             dtype=self.dtype_policy,
         )
-        shape = self.get_build_config()["input_shape"]
+        centre.build(shape)
+        centre.kernel.assign(ops.ones(centre.kernel.shape))
+        centre.bias.assign(-self._channel_mean(mean))
         folded = keras.Sequential(
             [keras.Input(batch_shape=shape), centre, plain], name=self.name
         )
         folded.trainable = self.trainable
+        centre.trainable = False
         return folded
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:

@@ -125,7 +125,7 @@ def test_every_class_has_a_twin_that_folds_back():
         back = folded.get_layer(layer.name)
         if isinstance(layer, layers.Conv2DTranspose):
             centre, back = back.layers
-            assert type(centre) is layers.Normalization
+            assert type(centre) is layers.DepthwiseConv2D
         assert type(back) is type(layer)
     assert twin.get_layer("conv1d").use_bias
     assert not any(
