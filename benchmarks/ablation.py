@@ -85,6 +85,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "differentiate": False,
         "update_every": 4,
     },
+    "3 iterations, block 32, no gradient, D every 4th step": {
+        "num_iterations": 3,
+        "block_size": 32,
+        "differentiate": False,
+        "update_every": 4,
+    },
     "block 32, no gradient, minimax root": {
         "block_size": 32,
         "differentiate": False,
