@@ -1,5 +1,6 @@
 """The networks that are timed, in every form."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +32,23 @@ NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
     ),
 }
 
-
 FORMS = (
     BATCH_NORM,
     PLAIN,
     *(f"deconvolution, {preset}" for preset in keras_deconv.PRESETS),
 )
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Describes what every benchmark of whole networks takes."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--output", type=Path)
+    return parser
 
 
 def forms(name: str) -> dict[str, keras.Model]:

@@ -5,7 +5,6 @@
 The forms of a network predict the same batch in turns.
 """
 
-import argparse
 import os
 from pathlib import Path
 
@@ -14,10 +13,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import keras_deconv
-from _networks import NETWORKS
 from _networks import PLAIN
 from _networks import batch
 from _networks import forms
+from _networks import make_parser
 from _results import read
 from _results import write
 from _turns import take_turns
@@ -29,14 +28,8 @@ QUESTION = "What does prediction cost: normalized, deconvolved, folded, plain?"
 
 def main() -> None:
     """Measures, writes the result file and prints it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     name = options.network
     images, _ = batch(name, options.batch_size)

@@ -8,7 +8,6 @@ before the network was built; on a GPU, the largest allocation of its
 allocator.
 """
 
-import argparse
 import json
 import math
 import os
@@ -23,9 +22,9 @@ import keras
 
 from _networks import BATCH_NORM
 from _networks import FORMS
-from _networks import NETWORKS
 from _networks import batch
 from _networks import make_form
+from _networks import make_parser
 from _networks import prepare
 from _results import read
 from _results import write
@@ -94,16 +93,10 @@ def measure_apart(name: str, form: str, batch_size: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measures, writes the result file and prints it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--form", choices=FORMS, help="measure one, and print its record"
     )
-    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     name, batch_size = options.network, options.batch_size
     if options.form:

@@ -9,7 +9,6 @@ holds its share of dear and cheap steps. The median of the ratios within each
 round counts. The first step, which compiles, is reported apart.
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
@@ -19,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 from _networks import BATCH_NORM
-from _networks import NETWORKS
 from _networks import batch
 from _networks import forms
+from _networks import make_parser
 from _networks import prepare
 from _results import read
 from _results import write
@@ -37,14 +36,8 @@ STEPS_PER_TURN = 4
 
 def main() -> None:
     """Measures, writes the result file and prints it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--network", choices=NETWORKS, default="vgg11")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     name = options.network
     images, labels = batch(name, options.batch_size)
