@@ -3,7 +3,8 @@
     python benchmarks/ablation.py --data-dir DIR
     python benchmarks/ablation.py --summary
 
-Trains the VGG-style network of the examples on CIFAR-10: with batch
+Trains the VGG-style network of the examples on CIFAR-10, or a residual one of
+the same widths: with batch
 normalization at several learning rates, and deconvolved with one setting
 changed at a time. SGD with momentum and a cosine schedule; a seed gives all
 variants the same kernels and batches.
@@ -38,7 +39,7 @@ import keras_deconv
 from _datasets import CLASSES
 from _datasets import Dataset
 from _datasets import load
-from _network import build_network
+from _network import NETWORKS
 from _results import Result
 from _results import beside
 from _results import environment
@@ -80,6 +81,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "D every 10th step": {"update_every": 10},
     "no gradient through D": {"differentiate": False},
     "minimax root": {"method": "minimax"},
+    "block 32, D every 4th step": {"block_size": 32, "update_every": 4},
+    "3 iterations, block 32, D every 4th step": {
+        "num_iterations": 3,
+        "block_size": 32,
+        "update_every": 4,
+    },
+    "3 iterations, block 16, D every 4th step": {
+        "num_iterations": 3,
+        "block_size": 16,
+        "update_every": 4,
+    },
     "block 32, no gradient, D every 4th step": {
         "block_size": 32,
         "differentiate": False,
@@ -120,6 +132,7 @@ class Training:
     """What all runs have in common."""
 
     data: Dataset
+    network: str
     widths: Sequence[int]
     batch_size: int
     steps: int
@@ -169,7 +182,7 @@ def build(variant: Variant, training: Training, seed: int) -> keras.Model:
     """Builds the network of a variant; a seed always gives the same kernels."""
     keras.utils.set_random_seed(seed)
     shape = training.data.x_train.shape[1:]
-    model = build_network(shape, CLASSES, training.widths)
+    model = NETWORKS[training.network](shape, CLASSES, training.widths)
     if variant.settings is None:
         return model
     return keras_deconv.deconvolutionize(model, **variant.settings)
@@ -261,6 +274,7 @@ def command(
         *("python", "benchmarks/ablation.py", "--data-dir", "DIR"),
         *("--epochs", f"{settings['epochs']:g}"),
         *("--batch-size", str(settings["batch size"])),
+        *("--network", settings["network"]),
         *("--widths", *settings["widths"].split("-")),
         *("--learning-rate", f"{settings['learning rate']:g}"),
         *("--seeds", *map(str, seeds)),
@@ -339,6 +353,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data-dir", type=Path, help="folder of cifar10.npz")
     add("--epochs", type=float, default=0.5, help="may be a fraction")
     add("--batch-size", type=int, default=128)
+    add("--network", choices=NETWORKS, default="vgg")
     add("--widths", type=int, nargs="+", default=(16, 32, 64))
     add("--learning-rate", type=float, default=0.1, help="of deconvolution")
     add("--seeds", type=int, nargs="+", default=(0, 1, 2))
@@ -388,10 +403,14 @@ def prepare(options: argparse.Namespace) -> tuple[Training, dict[str, Any]]:
         "epochs": options.epochs,
         "steps": steps,
         "batch size": options.batch_size,
+        "network": options.network,
         "widths": "-".join(map(str, options.widths)),
         "learning rate": options.learning_rate,
     }
-    return Training(data, options.widths, options.batch_size, steps), settings
+    training = Training(
+        data, options.network, options.widths, options.batch_size, steps
+    )
+    return training, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

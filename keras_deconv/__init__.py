@@ -5,6 +5,7 @@ from keras_deconv import models
 from keras_deconv import ops
 from keras_deconv import transforms
 from keras_deconv.layers import PRESETS
+from keras_deconv.layers import ChannelAffine
 from keras_deconv.layers import ChannelDeconv
 from keras_deconv.layers import DeconvConv1D
 from keras_deconv.layers import DeconvConv2D
@@ -15,14 +16,19 @@ from keras_deconv.layers import DeconvDepthwiseConv1D
 from keras_deconv.layers import DeconvDepthwiseConv2D
 from keras_deconv.layers import DeconvSeparableConv1D
 from keras_deconv.layers import DeconvSeparableConv2D
+from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import SmallBatchWarning
 from keras_deconv.transforms import deconvolutionize
 from keras_deconv.transforms import fold
+from keras_deconv.transforms import plan
+from keras_deconv.transforms import recalibrate
+from keras_deconv.transforms import restore
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",
+    "ChannelAffine",
     "ChannelDeconv",
     "DeconvConv1D",
     "DeconvConv2D",
@@ -33,11 +39,15 @@ __all__ = [
     "DeconvDepthwiseConv2D",
     "DeconvSeparableConv1D",
     "DeconvSeparableConv2D",
+    "RemovedNormalization",
     "SmallBatchWarning",
     "deconvolutionize",
     "fold",
     "layers",
     "models",
     "ops",
+    "plan",
+    "recalibrate",
+    "restore",
     "transforms",
 ]

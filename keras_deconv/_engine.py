@@ -6,7 +6,9 @@ imported only while Keras runs on it.
 
 import contextlib
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 
@@ -48,3 +50,17 @@ def warn_of_tf32() -> None:
             "makes it keep all bits of float32.",
             stacklevel=2,
         )
+
+
+def run_abstractly(function: Callable[[Any], Any], inputs: Any) -> None:
+    """Calls a function for what it does on the way, not for its result.
+
+    JAX compiles every operation that it runs by itself, which takes seconds
+    for a network; it traces the function instead.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.eval_shape(function, inputs)
+    else:
+        function(inputs)

@@ -12,15 +12,22 @@ from keras_deconv.layers._conv_transpose import DeconvConv2DTranspose
 from keras_deconv.layers._dense import DeconvDense
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv1D
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv2D
+from keras_deconv.layers._placeholder import ChannelAffine
+from keras_deconv.layers._placeholder import Placeholder
+from keras_deconv.layers._placeholder import RemovedNormalization
 from keras_deconv.layers._presets import PRESETS
 from keras_deconv.layers._separable import DeconvSeparableConv1D
 from keras_deconv.layers._separable import DeconvSeparableConv2D
 from keras_deconv.layers._statistics import SmallBatchWarning
+from keras_deconv.layers._statistics import RunningStatistics
+from keras_deconv.layers._twin import adapter_of
 from keras_deconv.layers._twin import make_twin
+from keras_deconv.layers._twin import unbuilt_twin
 from keras_deconv.layers._whitening import Whitening
 
 __all__ = [
     "PRESETS",
+    "ChannelAffine",
     "ChannelDeconv",
     "DeconvConv1D",
     "DeconvConv2D",
@@ -31,7 +38,12 @@ __all__ = [
     "DeconvDepthwiseConv2D",
     "DeconvSeparableConv1D",
     "DeconvSeparableConv2D",
+    "Placeholder",
+    "RemovedNormalization",
+    "RunningStatistics",
     "SmallBatchWarning",
     "Whitening",
+    "adapter_of",
     "make_twin",
+    "unbuilt_twin",
 ]

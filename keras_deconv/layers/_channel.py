@@ -75,32 +75,41 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = self._known_channels(input_shape)
         super().build(input_shape)
-        rest = channels % min(channels, self.block_size)
-        self._whole = RunningStatistics(
-            self, self._split(channels - rest), self._positions
-        )
+        whole, *rest = self.whitened_blocks(channels)
+        self._whole = RunningStatistics(self, whole, self._positions)
         self.moving_mean, self.moving_deconv = self._whole.moving
         self._rest = None
         if rest:
             self._rest = RunningStatistics(
-                self,
+                self, rest[0], self._positions, prefix="rest_"
+            )
+            self.rest_moving_mean, self.rest_moving_deconv = self._rest.moving
+
+    def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
+        rest = channels % min(channels, self.block_size)
+        blocks = [self._split(channels - rest)]
+        if rest:
+            blocks.append(
                 deconv_ops.Blocks(
                     rest,
                     taps=1,
                     block_size=1,
                     layout=self.block_layout,
                     shared=self.share_blocks,
-                ),
-                self._positions,
-                prefix="rest_",
+                )
             )
-            self.rest_moving_mean, self.rest_moving_deconv = self._rest.moving
+        return blocks
+
+    def all_statistics(self) -> list[RunningStatistics]:
+        return (
+            [self._whole] if self._rest is None else [self._whole, self._rest]
+        )
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if self._channels_first:
             inputs = ops.moveaxis(inputs, 1, -1)
         start, parts = 0, []
-        for statistics in self._both():
+        for statistics in self.all_statistics():
             stop = start + statistics.blocks.channels
             part = inputs[..., start:stop]
             kernel, bias = _affine(statistics, statistics(part, training))
@@ -124,7 +133,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         check_built(self)
         shape = self.get_build_config()["input_shape"]
         rank = len(shape) - 2
-        channels = sum(s.blocks.channels for s in self._both())
+        channels = sum(s.blocks.channels for s in self.all_statistics())
         common = {"name": self.name, "dtype": self.dtype_policy}
         if rank == 0:
             plain = keras.layers.Dense(channels, **common)
@@ -134,7 +143,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         plain.build(shape)
         plain.trainable = self.trainable
         start, kernel, biases = 0, 0, []
-        for statistics in self._both():
+        for statistics in self.all_statistics():
             stop = start + statistics.blocks.channels
             part, bias = _affine(statistics, statistics.moving_values())
             kernel += ops.pad(part, [(start, channels - stop)] * 2)
@@ -148,11 +157,6 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         self, input_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
         return input_shape
-
-    def _both(self) -> list[RunningStatistics]:
-        return (
-            [self._whole] if self._rest is None else [self._whole, self._rest]
-        )
 
     def _positions(self, inputs: Tensor) -> Tensor:
         """Returns the channels of every S-th position, `(..., C, 1)`."""

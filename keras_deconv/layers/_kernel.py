@@ -45,6 +45,22 @@ class KernelWhitening(Whitening):
         plain.bias.assign(bias)
         return plain
 
+    def absorb(self, statistics: RunningStatistics) -> None:
+        """Undoes in kernel and bias what the moving averages do.
+
+        With new kernel and bias the layer predicts what it predicted while
+        mean and D were zero and the identity. It must have a bias.
+        """
+        kernel, bias = statistics.unfold(self.kernel, self.bias)
+        self.kernel.assign(kernel)
+        self.bias.assign(bias)
+
+    def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
+        return [self._make_blocks(channels)]
+
+    def all_statistics(self) -> list[RunningStatistics]:
+        return [self._statistics]
+
     def _fold(self, value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return self._statistics.fold(self.kernel, self.bias, value)
 

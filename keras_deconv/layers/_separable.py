@@ -26,14 +26,10 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = self._known_channels(input_shape)
         super().build(input_shape)
-        self._depthwise = RunningStatistics(
-            self, per_channel(channels, self.kernel_size), self._patches
-        )
+        depthwise, pointwise = self.whitened_blocks(channels)
+        self._depthwise = RunningStatistics(self, depthwise, self._patches)
         self._pointwise = RunningStatistics(
-            self,
-            self._split(channels * self.depth_multiplier),
-            self._pixels,
-            prefix="pointwise_",
+            self, pointwise, self._pixels, prefix="pointwise_"
         )
         self.moving_mean, self.moving_deconv = self._depthwise.moving
         (
@@ -69,6 +65,34 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         plain.pointwise_kernel.assign(pointwise)
         plain.bias.assign(bias + deconv_ops.product(shift[None], columns)[0])
         return plain
+
+    def absorb(self, statistics: RunningStatistics) -> None:
+        """Undoes in kernels and bias what the moving averages do.
+
+        Of one half at a time: with new kernel and bias the layer predicts
+        what it predicted while mean and D of that half were zero and the
+        identity. It must have a bias.
+        """
+        if statistics is self._depthwise:
+            kernel, shift = statistics.unfold(self.depthwise_kernel, None)
+            columns = ops.reshape(
+                self.pointwise_kernel, self.pointwise_kernel.shape[-2:]
+            )
+            bias = self.bias + deconv_ops.product(shift[None], columns)[0]
+            self.depthwise_kernel.assign(kernel)
+        else:
+            kernel, bias = statistics.unfold(self.pointwise_kernel, self.bias)
+            self.pointwise_kernel.assign(kernel)
+        self.bias.assign(bias)
+
+    def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
+        return [
+            per_channel(channels, self.kernel_size),
+            self._split(channels * self.depth_multiplier),
+        ]
+
+    def all_statistics(self) -> list[RunningStatistics]:
+        return [self._depthwise, self._pointwise]
 
     def _fold_depthwise(
         self, value: tuple[Tensor, Tensor]

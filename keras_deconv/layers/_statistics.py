@@ -45,6 +45,10 @@ class RunningStatistics:
         blocks: How features are dealt into blocks.
         patches: Takes inputs and returns `(..., C, taps)`.
         prefix: Goes before the names of the weights.
+
+    Attributes:
+        observer: Takes the inputs and returns mean and D in place of all
+            else, or None: for transforms, which estimate statistics.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class RunningStatistics:
         self.layer = layer
         self.blocks = blocks
         self.patches = patches
+        self.observer: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.moving = self._add_pair(f"{prefix}moving")
         self.last: tuple[Any, Any] | None = None
         self.step: Any = None
@@ -73,6 +78,8 @@ class RunningStatistics:
     def __call__(
         self, inputs: Tensor, training: bool | None
     ) -> tuple[Tensor, Tensor]:
+        if self.observer is not None:
+            return self.observer(inputs)
         if not training or not self.layer.trainable:
             return self.moving_values()
         if self.step is None:
@@ -111,20 +118,42 @@ class RunningStatistics:
         return value
 
     def _measure(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.layer.differentiate:
+            inputs = ops.stop_gradient(inputs)
+        _, mean, covariance = self.moments(inputs)
+        return mean, self.root(covariance)
+
+    def moments(self, inputs: Tensor) -> tuple[int | None, Tensor, Tensor]:
+        """Returns rows, mean and covariance, ridge included, of a batch."""
         layer = self.layer
         inputs = ops.cast(inputs, layer.statistics_dtype)
-        if not layer.differentiate:
-            inputs = ops.stop_gradient(inputs)
         with full_precision():
             columns = deconv_ops.split_columns(
                 self.patches(inputs), self.blocks
             )
-            self._check_rows(columns.shape[1], inputs)
+            rows = columns.shape[1]
+            self._check_rows(rows, inputs)
             mean = deconv_ops.mean(columns)
-            covariance = deconv_ops.covariance(columns, mean, layer.epsilon)
-            return mean, deconv_ops.inverse_sqrt(
+            return (
+                rows,
+                mean,
+                deconv_ops.covariance(columns, mean, layer.epsilon),
+            )
+
+    def root(self, covariance: Tensor) -> Tensor:
+        """Returns D of a covariance with its ridge."""
+        layer = self.layer
+        with full_precision():
+            return deconv_ops.inverse_sqrt(
                 covariance, layer.num_iterations, layer.method
             )
+
+    def assign(self, mean: Any, deconv: Any) -> None:
+        """Sets the averages, and what was computed last."""
+        for pair in (self.moving, self.last):
+            if pair is not None:
+                pair[0].assign(mean)
+                pair[1].assign(deconv)
 
     def _record(
         self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor
@@ -156,6 +185,14 @@ class RunningStatistics:
             bias = ops.cast(bias, self.layer.statistics_dtype)
         with full_precision():
             return deconv_ops.fold(kernel, bias, *value, self.blocks)
+
+    def unfold(self, kernel: Any, bias: Any) -> tuple[Tensor, Tensor]:
+        """Returns kernel and bias that the moving values fold to these."""
+        kernel = ops.cast(kernel, self.layer.statistics_dtype)
+        with full_precision():
+            return deconv_ops.unfold(
+                kernel, bias, *self.moving_values(), self.blocks
+            )
 
     def _add_pair(self, prefix: str) -> tuple[Any, Any]:
         matrices, features = self.blocks.matrices, self.blocks.features

@@ -22,16 +22,18 @@ def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
         ValueError: If `layer` is not built, quantized, or LoRA-enabled.
     """
     check_built(layer)
-    if getattr(layer, "lora_enabled", False):
+    if reason := adapter_of(layer):
         raise ValueError(
-            "A LoRA-enabled layer cannot be converted or folded. "
-            f"Received: layer '{layer.name}' with rank {layer.lora_rank}"
+            f"A layer that is {reason} cannot be converted or folded. "
+            f"Received: layer '{layer.name}'"
         )
-    if getattr(layer, "quantization_mode", None):
-        raise ValueError(
-            "A quantized layer cannot be converted or folded. Received: "
-            f"layer '{layer.name}' in mode '{layer.quantization_mode}'"
-        )
+    twin = unbuilt_twin(layer, cls, **changes)
+    twin.build(layer.get_build_config()["input_shape"])
+    return twin
+
+
+def unbuilt_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
+    """Returns what `make_twin` returns, before it is built."""
     plain_class = getattr(cls, "plain_class", cls)
     arguments = {
         name: getattr(layer, name)
@@ -44,9 +46,16 @@ def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
         "dtype": layer.dtype_policy,
         "trainable": layer.trainable,
     }
-    twin = cls(**arguments | changes)
-    twin.build(layer.get_build_config()["input_shape"])
-    return twin
+    return cls(**arguments | changes)
+
+
+def adapter_of(layer: Any) -> str | None:
+    """Returns what keeps a layer's weights in its class, or None."""
+    if getattr(layer, "lora_enabled", False):
+        return f"LoRA-enabled, with rank {layer.lora_rank},"
+    if mode := getattr(layer, "quantization_mode", None):
+        return f"quantized, in mode '{mode}',"
+    return None
 
 
 def check_built(layer: Any) -> None:

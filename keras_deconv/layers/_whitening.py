@@ -8,6 +8,7 @@ from typing import get_args
 import keras
 from keras import ops
 
+from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import warn_of_tf32
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
@@ -16,6 +17,7 @@ from keras_deconv.layers._checks import check_count
 from keras_deconv.layers._checks import check_decay
 from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._checks import check_positive
+from keras_deconv.layers._statistics import RunningStatistics
 
 
 class Whitening(keras.layers.Layer):
@@ -101,6 +103,14 @@ class Whitening(keras.layers.Layer):
             for name, parameter in inspect.signature(base).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         )
+
+    def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
+        """Returns the blocks of each of the statistics, before `build`."""
+        raise NotImplementedError
+
+    def all_statistics(self) -> list[RunningStatistics]:
+        """Returns the statistics of a built layer, in the order of use."""
+        raise NotImplementedError
 
     @property
     def statistics_dtype(self) -> str:

@@ -22,6 +22,7 @@ from keras_deconv.ops._blocks import split_kernel
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
 from keras_deconv.ops._fold import fold
+from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
 from keras_deconv.ops._newton_schulz import sqrt_pair
 from keras_deconv.ops._patches import sampled_patches
@@ -40,4 +41,5 @@ __all__ = [
     "split_columns",
     "split_kernel",
     "sqrt_pair",
+    "unfold",
 ]

@@ -34,8 +34,44 @@ def fold(
         `D w` in the shape of `kernel`, and `b - mean D w`, `(O,)`.
     """
     folded = product(deconv, split_kernel(kernel, blocks))
-    shift = product(ops.expand_dims(mean, 1), folded)
-    shift = ops.sum(ops.reshape(shift, (blocks.groups, blocks.count, -1)), 1)
-    shift = ops.reshape(shift, (-1,))
+    shift = _shift(mean, folded, blocks)
     bias = -shift if bias is None else ops.subtract(bias, shift)
     return merge_kernel(folded, blocks, tuple(kernel.shape)), bias
+
+
+def unfold(
+    kernel: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    deconv: Tensor,
+    blocks: Blocks,
+) -> tuple[Tensor, Tensor]:
+    """Returns the kernel and bias that `fold` makes these of: its inverse.
+
+    Solves `D w = kernel`. That loses no digits to speak of, however badly
+    conditioned the covariance: n steps of Newton-Schulz amplify no direction
+    more than `1.5 ** n` times, which bounds the condition of D.
+
+    Args:
+        kernel: `(*kernel_size, C / groups, O)`.
+        bias: `(O,)`, or None for zeros.
+        mean: `(matrices, F)`.
+        deconv: D, `(matrices, F, F)`.
+        blocks: The blocks of the layer.
+
+    Returns:
+        `D ** -1 kernel` in the shape of `kernel`, and `bias + mean kernel`,
+        `(O,)`.
+    """
+    plain = split_kernel(kernel, blocks)
+    shift = _shift(mean, plain, blocks)
+    bias = shift if bias is None else ops.add(bias, shift)
+    unfolded = ops.solve(deconv, plain)
+    return merge_kernel(unfolded, blocks, tuple(kernel.shape)), bias
+
+
+def _shift(mean: Tensor, folded: Tensor, blocks: Blocks) -> Tensor:
+    """Returns what the mean adds to each output, `(O,)`."""
+    shift = product(ops.expand_dims(mean, 1), folded)
+    shift = ops.sum(ops.reshape(shift, (blocks.groups, blocks.count, -1)), 1)
+    return ops.reshape(shift, (-1,))

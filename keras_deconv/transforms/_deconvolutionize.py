@@ -1,118 +1,197 @@
 """Convolutions with batch normalization to deconvolutions without."""
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
-import keras
+from keras_deconv.transforms._batch_norm import affine
+from keras_deconv.transforms._batch_norm import take_in
+from keras_deconv.transforms._calibrate import warm_start
+from keras_deconv.transforms._converted import Step
+from keras_deconv.transforms._converted import take_steps
+from keras_deconv.transforms._copy import copy_model
+from keras_deconv.transforms._plan import BatchNorm
+from keras_deconv.transforms._plan import Plan
+from keras_deconv.transforms._plan import check_options
+from keras_deconv.transforms._selection import Rule
+from keras_deconv.transforms._selection import Selector
+from keras_deconv.transforms._structure import layer_at
+from keras_deconv.transforms._trace import predict_alike
 
-from keras_deconv.layers import PRESETS
-from keras_deconv.layers import DeconvConv1D
-from keras_deconv.layers import DeconvConv2D
-from keras_deconv.layers import DeconvConv2DTranspose
-from keras_deconv.layers import DeconvConv3D
-from keras_deconv.layers import DeconvDense
-from keras_deconv.layers import DeconvDepthwiseConv1D
-from keras_deconv.layers import DeconvDepthwiseConv2D
-from keras_deconv.layers import DeconvSeparableConv1D
-from keras_deconv.layers import DeconvSeparableConv2D
-from keras_deconv.layers import Whitening
-from keras_deconv.layers import make_twin
-from keras_deconv.transforms import _graph
-from keras_deconv.transforms._rewrite import rewrite
+class Conversion(Plan):
+    """A plan that can be carried out."""
 
-_BATCH_NORM = keras.layers.BatchNormalization
-_TWINS: dict[type[Any], type[Any]] = {
-    twin.plain_class: twin
-    for twin in (
-        DeconvConv1D,
-        DeconvConv2D,
-        DeconvConv2DTranspose,
-        DeconvConv3D,
-        DeconvDense,
-        DeconvDepthwiseConv1D,
-        DeconvDepthwiseConv2D,
-        DeconvSeparableConv1D,
-        DeconvSeparableConv2D,
+    calibration_data: Iterable[Any] | None = None
+
+    def apply(self) -> Any:
+        """Returns the converted model; the one it is made from stays.
+
+        Warns if there is nothing to convert.
+        """
+        if not self.converts:
+            warnings.warn(
+                f"Model '{self.model.name}' has nothing to convert, and is "
+                f"copied: {self._count()}. `print(keras_deconv.plan(model))` "
+                "says why.",
+                stacklevel=2,
+            )
+        plan, model = self, self._convert()
+        # Statistics are the identity as yet, so that only folding counts.
+        if self._must_be_verified() and not predict_alike(
+            self.model, model, self.example
+        ):
+            plan = Conversion(
+                self.model, self.options, self.example, trusting=False
+            )
+            model = plan._convert()
+        if self.calibration_data is not None:
+            warm_start(model, self.calibration_data)
+        return model
+
+    def _convert(self) -> Any:
+        model = copy_model(self.model)
+        take_steps(model, self._steps())
+        for entry in self.entries:
+            if entry.action not in ("fold", "freeze"):
+                continue
+            norm = layer_at(self.model, entry.address)
+            scale, offset = affine(norm)
+            if entry.action == "fold":
+                taker = self._places[id(self._feeding[id(norm)])]
+                take_in(layer_at(model, taker.address), scale, offset)
+            else:
+                new = layer_at(model, entry.address)
+                new.scale.assign(scale)
+                new.offset.assign(offset)
+        return model
+
+    def _steps(self) -> list[Step]:
+        steps: list[Step] = []
+        for entry in self.entries:
+            layer = layer_at(self.model, entry.address)
+            if entry.action == "deconvolve":
+                arguments = {
+                    "use_bias": layer.use_bias or entry.adds_bias,
+                    "settings": dict(entry.settings),
+                }
+                steps.append((entry.address, "deconvolve", arguments))
+            elif entry.adds_bias:
+                steps.append((entry.address, "add_bias", {}))
+            elif entry.action in ("remove", "fold"):
+                arguments = {"took_bias": self._takes_bias(layer)}
+                steps.append((entry.address, "remove", arguments))
+            elif entry.action == "freeze":
+                steps.append((entry.address, "freeze", {}))
+        return steps
+
+    def _takes_bias(self, norm: Any) -> bool:
+        """Returns whether what feeds a normalization gets its first bias."""
+        feeding = self._feeding.get(id(norm))
+        return getattr(feeding, "use_bias", True) is False
+
+    def _must_be_verified(self) -> bool:
+        return self._trusting and any(
+            entry.action == "fold" for entry in self.entries
+        )
+
+
+def plan(
+    model: Any,
+    *,
+    include: Selector | None = None,
+    exclude: Selector | None = None,
+    rules: Iterable[Rule] | str = (),
+    preset: str | None = None,
+    dense: bool = True,
+    batch_norm: BatchNorm | None = None,
+    calibration_data: Iterable[Any] | None = None,
+    example: Any = None,
+    **settings: Any,
+) -> Conversion:
+    """Returns what `deconvolutionize` would do with a model: a dry run.
+
+    `print(plan)` shows a table, `plan.to_dict()` is plain data, and
+    `plan.apply()` converts. Arguments and errors are those of
+    `deconvolutionize`; nothing is changed.
+
+    Example:
+        >>> print(plan(keras.applications.MobileNetV2(weights=None)))
+    """
+    options = check_options(
+        include,
+        exclude,
+        rules,
+        preset,
+        dense,
+        batch_norm,
+        calibration_data,
+        settings,
     )
-}
-_TARGETS = (*_TWINS, _BATCH_NORM)
+    conversion = Conversion(model, options, example)
+    conversion.calibration_data = calibration_data
+    return conversion
 
 
-def deconvolutionize(
-    model: Any, *, preset: str | None = None, **settings: Any
-) -> Any:
+def deconvolutionize(model: Any, **arguments: Any) -> Any:
     """Returns the deconvolved twin of a model.
 
     Every convolution (depthwise, separable and transposed ones too) and
     every `Dense` becomes its deconvolution layer with the same name and the
     same weights, and every `BatchNormalization` is removed (network
     deconvolution, section 4). A convolution that fed a `BatchNormalization`
-    gets a bias in return. All other layers are copied.
-    `model` itself is left as it is; the twin shares no weights with it and
-    is not compiled.
+    gets a bias in return. All else is copied: the twin has the class of
+    `model`, and names, attributes, trainable flags, dtype policies and
+    shared layers. `model` itself is left as it is; the twin shares no
+    weights with it and is not compiled.
+
+    Layers are found wherever they are: in nested models, in layers that
+    hold others, in subclassed models. Where the configuration of such a
+    container would make the original layers again, the container remembers
+    its conversion instead, and `keras.models.load_model` needs no more than
+    `import keras_deconv`.
 
     The twin predicts something else than `model`: the kernels now act on
-    whitened inputs, so it has to be trained.
+    whitened inputs, so it has to be trained. With `calibration_data` it
+    starts from the predictions of `model`.
 
     Args:
-        model: A built Sequential or Functional model, nested at will.
+        model: A built `keras.Model`.
+        include: Which layers are converted; all by default. A name, a path,
+            a compiled regular expression that is searched for in the path, a
+            class, a function of path and layer, or a list of these.
+        exclude: Which layers are left, in the same terms.
+        rules: Settings layer by layer: a list of `(selector, settings)`, of
+            which later ones override; `None` for the settings leaves the
+            layer as it is. `"paper"`: 15 steps for the first convolution,
+            frozen after 200 training steps; 1 step for depthwise, 3 for
+            grouped ones. `"stem"`: the first convolution alone.
         preset: Name of settings in `keras_deconv.PRESETS`. Without one, each
             layer keeps the defaults of its class.
+        dense: Whether `Dense` layers are converted.
+        batch_norm: `"remove"`, as in the paper. `"fold"`: into the
+            convolution before it, and where that cannot be, to a constant
+            scale and offset; the function stays. `"keep"`. The default is
+            `"remove"`, with `calibration_data` `"fold"`, with the rules
+            `"stem"` `"keep"`. One that is fed by a convolution that is left
+            stays in any case but `"fold"`.
+        calibration_data: An iterable of batches of inputs, or of tuples of
+            inputs and targets. Mean and D of every layer are estimated from
+            it, the kernels become `D ** -1 w`, and the biases take in the
+            mean, so that the twin predicts what `model` predicts.
+        example: One batch of inputs, for models that do not know the shape
+            of what they take.
         **settings: Settings of the layers, by name: `block_size`,
             `sampling_stride`, `num_iterations`, ...; see `DeconvConv2D`.
-            Each layer takes those that it has. They go before the preset.
+            Each layer takes those that it has. They go before the preset,
+            rules before both.
 
     Raises:
-        ValueError: If `model` is not built, is neither Sequential nor
-            Functional, holds a convolution inside a layer that cannot be
-            entered, or the preset is unknown, or a setting is out of range.
+        ValueError: If `model` is not built, cannot be rebuilt from its
+            configuration or cannot be called on zeros, or an argument is out
+            of range.
         TypeError: If no layer has such a setting.
 
     Example:
         >>> twin = deconvolutionize(keras.applications.ResNet50(weights=None))
     """
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ValueError(
-                f"`preset` must be one of {tuple(PRESETS)}. "
-                f"Received: preset={preset!r}"
-            )
-        settings = {**PRESETS[preset], **settings}
-    known = set().union(*(cls.setting_names() for cls in _TWINS.values()))
-    if unknown := sorted(settings.keys() - known):
-        raise TypeError(
-            f"Settings must be among {sorted(known)}. Received: {unknown}"
-        )
-
-    normalized = set(map(id, _graph.feeding(model, _BATCH_NORM)))
-
-    def replace(layer: Any) -> Any:
-        if isinstance(layer, _BATCH_NORM):
-            return None
-        cls = _TWINS.get(type(layer), type(layer))
-        use_bias = getattr(layer, "use_bias", None)
-        if use_bias is False and id(layer) in normalized:
-            use_bias = True
-        elif cls is type(layer):
-            return layer
-        twin = make_twin(
-            layer, cls, use_bias=use_bias, **_taken_by(cls, settings)
-        )
-        _copy_weights(layer, twin)
-        return twin
-
-    return rewrite(model, replace, _TARGETS)
-
-
-def _taken_by(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    if not issubclass(cls, Whitening):
-        return {}
-    names = cls.setting_names()
-    return {name: settings[name] for name in settings if name in names}
-
-
-def _copy_weights(layer: Any, twin: Any) -> None:
-    """Copies the weights that both have, by name."""
-    values = {weight.name: weight for weight in layer.weights}
-    for weight in twin.weights:
-        if weight.name in values:
-            weight.assign(values[weight.name])
+    return plan(model, **arguments).apply()

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from keras_deconv.layers import ChannelAffine
+from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
-from keras_deconv.transforms._rewrite import rewrite
+from keras_deconv.transforms._converted import take_steps
+from keras_deconv.transforms._copy import copy_model
+from keras_deconv.transforms._structure import check_model
+from keras_deconv.transforms._structure import places
 
 
 def fold(model: Any) -> Any:
@@ -11,21 +16,36 @@ def fold(model: Any) -> Any:
 
     Every deconvolution layer becomes the Keras layer that it is a twin of,
     with the moving mean and D in its kernel and bias (implicit
-    deconvolution: network deconvolution, section 4.3). The result needs
-    only Keras, costs what plain convolutions cost, and always has biases.
-    `model` is left as it is; the result shares no weights with it and is
-    not compiled.
+    deconvolution: network deconvolution, section 4.3). The result costs
+    what plain convolutions cost, and always has biases. `model` is left as
+    it is; the result shares no weights with it and is not compiled.
+
+    A Sequential or Functional model needs only Keras from then on. A
+    container that remembers its conversion (a backbone, say) still needs
+    `import keras_deconv` to be loaded from a file.
 
     Args:
-        model: A built Sequential or Functional model, nested at will.
+        model: A built `keras.Model`.
 
     Raises:
-        ValueError: If `model` is not built, is neither Sequential nor
-            Functional, or holds a deconvolution layer inside a layer that
-            cannot be entered.
+        ValueError: If `model` is not built, or cannot be rebuilt from its
+            configuration.
     """
+    check_model(model)
+    copy = copy_model(model)
+    take_steps(
+        copy,
+        [
+            (place.address, "fold", {})
+            for place in places(copy)
+            if _folds(place.layer)
+        ],
+    )
+    return copy
 
-    def replace(layer: Any) -> Any:
-        return layer.fold() if isinstance(layer, Whitening) else layer
 
-    return rewrite(model, replace, (Whitening,))
+def _folds(layer: Any) -> bool:
+    if isinstance(layer, RemovedNormalization):
+        # Code may call it with arguments that the identity does not take.
+        return bool(layer._inbound_nodes)
+    return isinstance(layer, Whitening | ChannelAffine) and layer.built

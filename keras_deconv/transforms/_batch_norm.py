@@ -1,0 +1,130 @@
+"""Which batch normalization belongs to which convolution."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deconv.transforms._structure import Place
+from keras_deconv.transforms._structure import is_function
+from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._trace import Trace
+
+BATCH_NORM = keras.layers.BatchNormalization
+
+
+def producers(record: Trace, found: Sequence[Place], cls: Any) -> dict[int, Any]:
+    """Returns the layers that feed a layer of a class, by its identity.
+
+    Only what goes in untouched counts, on every call.
+    """
+    made: dict[int, Any] = {}
+    for call in record.calls:
+        if not call.layer._layers:
+            # The identity hands on what another layer has made.
+            made.setdefault(id(call.outputs), call.layer)
+    feeding: dict[int, Any] = {}
+    for place in found:
+        if isinstance(place.layer, cls):
+            sources = {
+                id(made.get(id(call.inputs))): made.get(id(call.inputs))
+                for call in record.calls_of(place.layer)
+            }
+            if len(sources) == 1:
+                (feeding[id(place.layer)],) = sources.values()
+    return {key: layer for key, layer in feeding.items() if layer is not None}
+
+
+def can_take(
+    layer: Any, norm: Any, record: Trace, model: Any, trusting: bool
+) -> bool:
+    """Returns whether a layer can take in the normalization that it feeds.
+
+    It must be linear, both called once, nothing else may use its output,
+    and the normalization must act on its channels.
+
+    Args:
+        layer: What feeds the normalization.
+        norm: The `BatchNormalization`, or what stands in its place.
+        record: One call of the model.
+        model: The model.
+        trusting: Whether to believe that code around the layer, outside of
+            any graph, does not use its output in another way.
+    """
+    if not hasattr(layer, "use_bias") or not _is_linear(layer):
+        return False
+    calls = record.calls_of(layer)
+    if len(calls) != 1 or len(record.calls_of(norm)) != 1:
+        return False
+    if record.uses[id(calls[0].outputs)] != 1:
+        return False
+    rank = len(calls[0].outputs.shape)
+    axis = norm.axis if isinstance(norm.axis, int) else norm.axis[0]
+    if axis % rank != _channel_axis(layer) % rank:
+        return False
+    graphs = [
+        graph
+        for graph in (model, *(place.layer for place in places(model)))
+        if any(each is layer for each in _operations(graph))
+    ]
+    if not graphs:
+        return trusting
+    return len(layer._outbound_nodes) == 1 and not any(
+        tensor._keras_history.operation is layer
+        for graph in graphs
+        for tensor in graph.outputs
+    )
+
+
+def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scale and offset of what a normalization computes, `(C,)`."""
+    mean, variance = map(_array, (norm.moving_mean, norm.moving_variance))
+    scale = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * _array(norm.gamma)
+    offset = -mean * scale
+    if norm.center:
+        offset = offset + _array(norm.beta)
+    return scale, offset
+
+
+def take_in(layer: Any, scale: np.ndarray, offset: np.ndarray) -> None:
+    """Scales and shifts the outputs of a layer with a bias, by channel."""
+    name = next(
+        name
+        for name in ("pointwise_kernel", "kernel", "depthwise_kernel")
+        if getattr(layer, name, None) is not None
+    )
+    kernel = getattr(layer, name)
+    values = _array(kernel)
+    if isinstance(
+        layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D
+    ):
+        values = values * scale.reshape(values.shape[-2:])
+    elif isinstance(layer, keras.layers.Conv2DTranspose):
+        values = values * scale[:, None]
+    else:
+        values = values * scale
+    kernel.assign(values)
+    layer.bias.assign(_array(layer.bias) * scale + offset)
+
+
+def _is_linear(layer: Any) -> bool:
+    activation = getattr(layer, "activation", None)
+    return activation in (None, keras.activations.linear)
+
+
+def _channel_axis(layer: Any) -> int:
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _operations(model: Any) -> list[Any]:
+    if isinstance(model, keras.Sequential):
+        return [] if model._functional is None else model._functional.operations
+    return model.operations if is_function(model) else []
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(value), "float64")

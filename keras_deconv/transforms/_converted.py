@@ -1,0 +1,168 @@
+"""Models and layers that remember how they were converted.
+
+The configuration of a Sequential or Functional model lists its layers, so
+the model says by itself that they were converted. That of a backbone or of
+any layer with layers inside is the arguments of its constructor, which
+would make the original layers again. Such a container gets a subclass of
+its own class, the configuration of which is that of the original and the
+steps of the conversion.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_deconv.transforms._steps import STEPS
+from keras_deconv.transforms._structure import Address
+from keras_deconv.transforms._structure import describe
+from keras_deconv.transforms._structure import layer_at
+from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._structure import rebuild
+from keras_deconv.transforms._surgery import replace_layers
+
+# Where, the name of the step, its arguments.
+Step = tuple[Address, str, dict[str, Any]]
+
+
+def take_steps(model: Any, steps: Iterable[Step]) -> None:
+    """Converts layers of a model, in the model itself.
+
+    Args:
+        model: Built; it is changed.
+        steps: All at different addresses.
+    """
+    steps = list(steps)
+    changes = {id(layer_at(model, step[0])): step for step in steps}
+    taken = []
+    for owner in (model, *(place.layer for place in places(model))):
+        own_steps = [
+            (place.address, *changes[id(place.layer)][1:])
+            for place in places(owner)
+            if id(place.layer) in changes
+        ]
+        if own_steps and not _lists_layers(owner):
+            taken.append((owner, own_steps))
+    for owner, _ in taken:
+        if not isinstance(owner, Converted):
+            _mark(owner)
+    pairs = []
+    for address, name, arguments in steps:
+        old = layer_at(model, address)
+        with _scope_of(old):
+            pairs.append((old, STEPS[name](old, **arguments)))
+    replace_layers(model, pairs)
+    for owner, own_steps in taken:
+        if isinstance(owner, Converted):
+            owner.steps_taken.extend(own_steps)
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class Converted(keras.layers.Layer):
+    """Mixin of a container whose layers were converted after it was made.
+
+    Attributes:
+        made_from: The serialized original.
+        steps_taken: The steps since then, addresses from here.
+    """
+
+    made_from: dict[str, Any]
+    steps_taken: list[Step]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "made_from": self.made_from,
+            "steps": [
+                [list(address), name, arguments]
+                for address, name, arguments in self.steps_taken
+            ],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        layer = rebuild(config["made_from"])
+        # One round for each conversion: a layer may be converted again.
+        for steps in _rounds(config["steps"]):
+            take_steps(layer, steps)
+        return layer
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        # Made from a built layer, which came with its own configuration.
+        if not self.built:
+            super().build_from_config(config)
+
+    def __reduce__(self) -> Any:
+        # The class of this object cannot be found by its name.
+        _, arguments = super().__reduce__()
+        return Converted._unpickle_model, arguments
+
+
+def _rounds(steps: Iterable[Any]) -> list[list[Step]]:
+    rounds: list[list[Step]] = []
+    seen: set[Address] = set()
+    for address, name, arguments in steps:
+        address = tuple(address)
+        if not rounds or address in seen:
+            rounds.append([])
+            seen = set()
+        seen.add(address)
+        rounds[-1].append((address, name, arguments))
+    return rounds
+
+
+@contextlib.contextmanager
+def _scope_of(layer: Any) -> Iterator[None]:
+    """Gives new weights the paths of those that they replace."""
+    with contextlib.ExitStack() as stack:
+        for name in (layer.path or layer.name).split("/")[:-1]:
+            stack.enter_context(keras.name_scope(name))
+        yield
+
+
+def _lists_layers(layer: Any) -> bool:
+    """Returns whether the configuration of a layer lists those inside."""
+    if type(layer) is keras.Sequential:
+        return True
+    return isinstance(layer, keras.Function) and {
+        "layers",
+        "input_layers",
+        "output_layers",
+    } <= layer.get_config().keys()
+
+
+def _mark(layer: Any) -> None:
+    try:
+        made_from = keras.saving.serialize_keras_object(layer)
+    except NotImplementedError:
+        return  # Cannot be saved, neither before nor after.
+    made_from.pop("compile_config", None)
+    layer.__class__ = _subclass(type(layer))
+    object.__setattr__(layer, "made_from", made_from)
+    object.__setattr__(layer, "steps_taken", [])
+
+
+def unmark(model: Any) -> None:
+    """Takes the memory of steps from containers that are as they were made.
+
+    Only what is as its own constructor makes it forgets.
+    """
+    for layer in (model, *(place.layer for place in places(model))):
+        if isinstance(layer, Converted):
+            fresh = rebuild(layer.made_from, safe_mode=False)
+            if describe(fresh) == describe(layer):
+                layer.__class__ = type(fresh)
+                del layer.__dict__["made_from"], layer.__dict__["steps_taken"]
+
+
+@functools.cache
+def _subclass(cls: type[Any]) -> type[Any]:
+    """Returns the class of converted objects of a class."""
+    names = ("__module__", "__qualname__", "__doc__")
+    body = {name: getattr(cls, name) for name in names}
+    subclass = type(cls)(cls.__name__, (Converted, cls), body)
+    return keras.saving.register_keras_serializable(
+        "keras_deconv", "Converted"
+    )(subclass)

@@ -1,0 +1,101 @@
+"""A copy of a model that shares nothing with it."""
+
+import itertools
+from typing import Any
+
+import keras
+
+from keras_deconv.transforms._structure import Place
+from keras_deconv.transforms._structure import describe
+from keras_deconv.transforms._structure import own_weights
+from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._structure import rebuild
+
+
+def copy_model(model: Any) -> Any:
+    """Returns a copy of a model with weights of its own, not compiled.
+
+    The copy is built from the configuration of the model, so its type, and
+    that of every layer, stays; so do names, trainable flags and sharing.
+    Classes and functions come from this process, registered or not.
+
+    Raises:
+        ValueError: If the configuration does not build the model again.
+    """
+    try:
+        copy = _rebuild(model)
+    except Exception as error:
+        raise ValueError(
+            "The model must be rebuilt by `from_config(get_config())` to be "
+            f"copied. Received: model '{model.name}' of class "
+            f"'{type(model).__name__}', which fails with "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    _check_alike(model, copy)
+    olds, news = ([Place((), "", each), *places(each)] for each in (model, copy))
+    for old, new in zip(olds, news, strict=True):
+        _copy_state(old.layer, new.layer)
+    # A container sets the flag of all its layers, so those come last.
+    for old, new in zip(olds, news, strict=True):
+        if new.layer.trainable != old.layer.trainable:
+            new.layer.trainable = old.layer.trainable
+    return copy
+
+
+def _rebuild(model: Any) -> Any:
+    with keras.saving.custom_object_scope(_objects_of(model)):
+        config = keras.saving.serialize_keras_object(model)
+        config.pop("compile_config", None)
+        # The code in a Lambda comes from this process, not from a file.
+        return rebuild(config, safe_mode=False)
+
+
+def _objects_of(model: Any) -> dict[str, Any]:
+    """Returns the classes and functions that a configuration may name."""
+    found: dict[str, Any] = {}
+    for place in (Place((), "", model), *places(model)):
+        found[keras.saving.get_registered_name(type(place.layer))] = type(
+            place.layer
+        )
+        for value in vars(place.layer).values():
+            kind = value if callable(value) and hasattr(value, "__name__") else (
+                type(value) if hasattr(value, "get_config") else None
+            )
+            if kind is not None:
+                found[keras.saving.get_registered_name(kind)] = kind
+    return found
+
+
+def _check_alike(model: Any, copy: Any) -> None:
+    """Raises ValueError unless the copy has the same layers and weights."""
+    olds, news = describe(model), describe(copy)
+    if olds != news:
+        differing = [
+            old
+            for old, new in itertools.zip_longest(olds, news)
+            if old != new
+        ]
+        raise ValueError(
+            "A layer must be rebuilt whole by `from_config(get_config())` to "
+            f"be copied. Received: model '{model.name}' of class "
+            f"'{type(model).__name__}', with {len(olds) - 1} layers inside "
+            f"and {len(news) - 1} after that; the first that differs: "
+            f"{differing[0]}"
+        )
+
+
+def _copy_state(old: Any, new: Any) -> None:
+    new.name = old.name
+    if new.dtype_policy != old.dtype_policy:
+        new.dtype_policy = old.dtype_policy
+    for source, target in zip(
+        own_weights(old), own_weights(new), strict=True
+    ):
+        target.assign(source)
+        target.trainable = source.trainable
+    # Not all that a layer stores is a weight (`Normalization`).
+    store: dict[str, Any] = {}
+    if not isinstance(old, keras.Model) and old.built:
+        old.save_own_variables(store)
+        if store:
+            new.load_own_variables(store)

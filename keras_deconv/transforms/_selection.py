@@ -1,0 +1,119 @@
+"""Which layers, and with which settings."""
+
+import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import TypeAlias
+from typing import Union
+
+import keras
+
+from keras_deconv.transforms._structure import Place
+
+# A name or path, a pattern found in the path, a class, `f(path, layer)`, or
+# several of these, one of which has to match.
+Selector: TypeAlias = Union[
+    str,
+    re.Pattern[str],
+    type,
+    Callable[[str, Any], bool],
+    Iterable["Selector"],
+]
+# Settings of the layers that match, or None to leave those as they are.
+Rule: TypeAlias = tuple[Selector, Mapping[str, Any] | None]
+
+
+def matches(selector: Selector, place: Place) -> bool:
+    """Returns whether a selector selects a layer.
+
+    Raises:
+        TypeError: If it is no selector.
+    """
+    if isinstance(selector, str):
+        return selector in (place.layer.name, place.path)
+    if isinstance(selector, re.Pattern):
+        return selector.search(place.path) is not None
+    if isinstance(selector, type):
+        return isinstance(place.layer, selector)
+    if callable(selector):
+        return bool(selector(place.path, place.layer))
+    if isinstance(selector, Iterable):
+        return any([matches(each, place) for each in selector])
+    raise TypeError(
+        "A selector must be a name, a path, a compiled regular expression, a "
+        "class, a function of path and layer, or several of these. "
+        f"Received: {selector!r}"
+    )
+
+
+def check_names(selectors: Iterable[Selector], found: Sequence[Place]) -> None:
+    """Raises ValueError if a name selects no layer at all."""
+    for selector in selectors:
+        if isinstance(selector, str):
+            if not any(matches(selector, place) for place in found):
+                raise ValueError(
+                    "A name must be that of a layer, or its path. Received: "
+                    f"{selector!r}; there are "
+                    f"{', '.join(place.path for place in found[:8])}, ..."
+                )
+        elif isinstance(selector, Iterable):
+            check_names(selector, found)
+
+
+def settings_for(
+    place: Place, rules: Iterable[Rule], settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Returns the settings of a layer by all rules, or None to leave it.
+
+    Rules go in order: a later one overrides what an earlier one sets.
+    """
+    found: dict[str, Any] | None = dict(settings)
+    for selector, changes in rules:
+        if matches(selector, place):
+            found = None if changes is None else {**(found or settings), **changes}
+    return found
+
+
+def is_depthwise(path: str, layer: Any) -> bool:
+    """Selects depthwise convolutions."""
+    del path
+    return isinstance(
+        layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D
+    )
+
+
+def is_grouped(path: str, layer: Any) -> bool:
+    """Selects convolutions of several groups."""
+    del path
+    return getattr(layer, "groups", 1) > 1
+
+
+def paper_rules(first: Place | None) -> list[Rule]:
+    """Returns what the paper's experiments set layer by layer.
+
+    The first convolution has 15 steps and is frozen after 200 training
+    steps; depthwise convolutions have 1 step, grouped ones 3.
+    """
+    rules: list[Rule] = [
+        (is_grouped, {"num_iterations": 3}),
+        (is_depthwise, {"num_iterations": 1}),
+    ]
+    if first is not None:
+        rules.append(
+            (first.path, {"num_iterations": 15, "freeze_after": 200})
+        )
+    return rules
+
+
+def stem_rules(first: Place | None) -> list[Rule]:
+    """Returns rules that convert the first convolution alone."""
+    rules: list[Rule] = [(lambda path, layer: True, None)]
+    if first is not None:
+        rules.append((first.path, {}))
+    return rules
+
+
+RULE_SETS = {"paper": paper_rules, "stem": stem_rules}

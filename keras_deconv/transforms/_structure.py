@@ -1,0 +1,113 @@
+"""Where layers are: the addresses that every transform uses."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+# Indices into the layers of a layer, from the model down. Names may repeat.
+Address = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer and where it is.
+
+    Attributes:
+        address: The way to it by index; stays the same in a copy, and when
+            a layer on the way is replaced.
+        path: The way to it by name, such as `"backbone/block_1/conv"`; the
+            model's own name is left out.
+        layer: The layer.
+    """
+
+    address: Address
+    path: str
+    layer: Any
+
+
+def places(model: Any) -> Iterator[Place]:
+    """Yields every layer inside a model once, at its first address."""
+    seen = {id(model)}
+    stack = [Place((), "", model)]
+    while stack:
+        parent = stack.pop()
+        below = []
+        for index, child in enumerate(children(parent.layer)):
+            if id(child) not in seen:
+                seen.add(id(child))
+                path = f"{parent.path}/{child.name}".removeprefix("/")
+                below.append(Place((*parent.address, index), path, child))
+        yield from below
+        stack += reversed(below)
+
+
+def children(layer: Any) -> list[Any]:
+    """Returns the layers directly inside a layer, in order of creation."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def layer_at(model: Any, address: Address) -> Any:
+    """Returns the layer at an address."""
+    layer = model
+    for index in address:
+        layer = children(layer)[index]
+    return layer
+
+
+def describe(model: Any) -> list[tuple[Address, str, list[tuple[int, ...]]]]:
+    """Returns address, class and shapes of weights of every layer."""
+    return [
+        (
+            place.address,
+            f"{type(place.layer).__module__}.{type(place.layer).__qualname__}",
+            [tuple(weight.shape) for weight in own_weights(place.layer)],
+        )
+        for place in (Place((), "", model), *places(model))
+    ]
+
+
+def own_weights(layer: Any) -> list[Any]:
+    """Returns the weights of a layer without those of layers inside."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def rebuild(config: dict[str, Any], **options: Any) -> Any:
+    """Returns the object of a serialized configuration, built throughout.
+
+    A layer without a `build` of its own builds those inside when it is first
+    called. Keras warns of it, and leaves them unbuilt.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`build\(\)` was called on layer")
+        layer = keras.saving.deserialize_keras_object(config, **options)
+    for each in (layer, *(place.layer for place in places(layer))):
+        shape = (each.get_build_config() or {}).get("input_shape")
+        if shape and not all(inside.built for inside in children(each)):
+            each.compute_output_spec(
+                keras.KerasTensor(shape, each.compute_dtype)
+            )
+    return layer
+
+
+def is_function(layer: Any) -> bool:
+    """Returns whether a layer is a model with a graph: Functional."""
+    return isinstance(layer, keras.Model) and isinstance(layer, keras.Function)
+
+
+def check_model(model: Any) -> None:
+    """Raises ValueError unless `model` is a built `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "The model must be a `keras.Model`. Received: "
+            f"{getattr(model, 'name', model)!r} of class "
+            f"'{type(model).__name__}'"
+        )
+    for layer in (model, *(place.layer for place in places(model))):
+        if isinstance(layer, keras.Model) and not layer.built:
+            raise ValueError(
+                "The model must be built: give it an input shape, or call "
+                f"it once. Received: unbuilt model '{layer.name}'"
+            )

@@ -1,0 +1,176 @@
+"""What happens in one call of a model, layer by layer."""
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_deconv._engine import run_abstractly
+from keras_deconv._types import Tensor
+from keras_deconv.transforms._structure import places
+
+# Sizes that a model leaves open.
+_BATCH = 1
+_SIDE = 224
+# Largest change of outputs by rounding, relative to the largest output.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        layer: The layer.
+        inputs: The first argument.
+        outputs: What the call returned.
+    """
+
+    layer: Any
+    inputs: Tensor
+    outputs: Tensor
+
+
+@dataclass
+class Trace:
+    """The calls of all layers in one call of a model, in order."""
+
+    calls: list[Call] = field(default_factory=list)
+    uses: Counter[int] = field(default_factory=Counter)
+
+    def calls_of(self, layer: Any) -> list[Call]:
+        """Returns the calls of one layer."""
+        return [call for call in self.calls if call.layer is layer]
+
+
+def trace(model: Any, example: Any = None) -> Trace:
+    """Calls a model once, in inference mode, and records its layers.
+
+    Args:
+        model: A built model; it is left as it was.
+        example: Inputs; by default zeros, one sample, 224 for every other
+            size that the model leaves open.
+
+    Raises:
+        ValueError: If the call fails.
+    """
+    record = Trace()
+    found = [place.layer for place in places(model)]
+
+    def keep(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        is_leaf = not layer._layers
+
+        @functools.wraps(call)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            first = [*args, *kwargs.values()][:1]
+            record.calls.append(Call(layer, *(first or [None]), outputs))
+            if is_leaf:
+                flat = keras.tree.flatten((args, kwargs))
+                record.uses.update({id(each) for each in flat})
+            return outputs
+
+        return wrapper
+
+    try:
+        inputs = zeros_for(model) if example is None else example
+        with wrapped_calls(found, keep):
+            run_abstractly(lambda given: model(given, training=False), inputs)
+    except Exception as error:
+        raise ValueError(
+            "The model must take the example, or zeros if none is given; "
+            "`example` is one batch of its inputs. Received: model "
+            f"'{model.name}', which fails with {type(error).__name__}: {error}"
+        ) from error
+    return record
+
+
+@contextlib.contextmanager
+def wrapped_calls(
+    layers: Iterable[Any],
+    wrap: Callable[[Any, Callable[..., Any]], Callable[..., Any]],
+) -> Iterator[None]:
+    """Replaces `call` of each layer by `wrap(layer, call)` for a while."""
+    layers = list(layers)
+    try:
+        for layer in layers:
+            # Not `setattr`: it would track the function, or refuse it.
+            layer.__dict__["call"] = wrap(layer, layer.call)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("call", None)
+
+
+def predict_alike(a: Any, b: Any, example: Any = None) -> bool:
+    """Returns whether two models predict the same, but for rounding.
+
+    Args:
+        a: A built model.
+        b: One of the same inputs.
+        example: Inputs; by default noise of the sizes that `trace` takes.
+    """
+    if example is None:
+        rng = np.random.default_rng(0)
+        example = keras.tree.map_structure(
+            lambda zeros: (
+                rng.normal(size=zeros.shape).astype(zeros.dtype)
+                if np.issubdtype(zeros.dtype, np.floating)
+                else zeros
+            ),
+            zeros_for(a),
+        )
+    pairs = zip(
+        *(keras.tree.flatten(each(example, training=False)) for each in (a, b)),
+        strict=True,
+    )
+    return all(_distance(*map(_array, pair)) <= _TOLERANCE for pair in pairs)
+
+
+def zeros_for(model: Any) -> Any:
+    """Returns one sample of zeros in the structure that a model takes.
+
+    Raises:
+        ValueError: If the model does not know the shape of its inputs.
+    """
+    if isinstance(model, keras.Sequential):
+        return _zeros(model.inputs[0].shape, model.inputs[0].dtype)
+    if isinstance(model, keras.Function):
+        return keras.tree.map_structure(
+            lambda tensor: _zeros(tensor.shape, tensor.dtype), model.input
+        )
+    shapes = dict(model.get_build_config() or {})
+    shapes = shapes.get("shapes_dict", shapes)
+    if len(shapes) != 1 or None in shapes.values():
+        raise ValueError(f"its build shapes are {shapes}")
+    (shape,) = shapes.values()
+    if isinstance(shape, dict):
+        return {name: _zeros(each, "float32") for name, each in shape.items()}
+    if shape and isinstance(shape[0], list | tuple):
+        return [_zeros(each, "float32") for each in shape]
+    return _zeros(shape, "float32")
+
+
+def _zeros(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:
+    batch, *rest = shape
+    sizes = [_SIDE if size is None else size for size in rest]
+    # NumPy has no bfloat16; Keras casts.
+    dtype = "float32" if "float" in dtype else dtype
+    return np.zeros([batch or _BATCH, *sizes], dtype)
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(value), "float64")
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12))

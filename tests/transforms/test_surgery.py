@@ -1,0 +1,334 @@
+"""Models that are more than a graph of Keras's own layers."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import compare
+import keras_deconv
+import networks
+from keras_deconv import deconvolutionize
+from keras_deconv import fold
+from keras_deconv import plan
+from keras_deconv import restore
+
+register = keras.saving.register_keras_serializable(package="surgery")
+BATCH_NORM = layers.BatchNormalization
+
+
+@register
+class Block(layers.Layer):
+    """Holds its layers in an attribute, a list and a dict; has no `build`."""
+
+    def __init__(self, filters=4, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.conv = layers.Conv2D(filters, 3, padding="same", use_bias=False)
+        self.norm = BATCH_NORM()
+        self.more = [layers.Conv2D(filters, 1), BATCH_NORM()]
+        self.named = {"gate": layers.Dense(filters, activation="sigmoid")}
+
+    def call(self, inputs, training=None):
+        x = self.norm(self.conv(inputs), training=training)
+        y = self.more[1](self.more[0](ops.relu(x)), training=training)
+        return (x + y) * self.named["gate"](x)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@register
+class Backbone(keras.Model):
+    """A Functional model with a constructor and attributes of its own."""
+
+    def __init__(self, width=4, **kwargs):
+        inputs = keras.Input((8, 8, 3), name="images")
+        x = layers.Rescaling(1 / 255.0, name="scale")(inputs)
+        x = layers.Conv2D(width, 3, use_bias=False, name="stem")(x)
+        x = BATCH_NORM(name="stem_norm")(x)
+        middle = layers.ReLU(name="middle")(x)
+        x = Block(width, name="block")(middle)
+        super().__init__(inputs, x, **kwargs)
+        self.width = width
+        self.levels = {"P1": "middle", "P2": "block"}
+        self.tensors = {"P1": middle, "P2": x}
+        self.stem = self.get_layer("stem")
+
+    def get_config(self):
+        return {"width": self.width, "name": self.name}
+
+
+@register
+class Classifier(keras.Model):
+    """Subclassed, with a backbone, and a convolution that is called twice."""
+
+    def __init__(self, width=4, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.backbone = Backbone(width, name="backbone")
+        self.mix = layers.Conv2D(width, 3, padding="same", use_bias=False)
+        self.norm = BATCH_NORM()
+        self.head = layers.Dense(3, name="head")
+
+    def call(self, inputs, training=None):
+        x = self.backbone(inputs, training=training)
+        x = self.norm(self.mix(self.mix(x)), training=training)
+        return self.head(ops.mean(x, axis=(1, 2)))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def block_in_sequential():
+    return keras.Sequential([keras.Input((8, 8, 3)), Block(name="block")])
+
+
+def backbone():
+    return Backbone(name="backbone")
+
+
+def backbone_in_functional():
+    part = Backbone(name="backbone")
+    pooled = layers.GlobalAveragePooling2D()(part.tensors["P1"])
+    return keras.Model(part.input, layers.Dense(2)(pooled))
+
+
+def backbone_as_layer():
+    inputs = keras.Input((8, 8, 3))
+    x = Backbone(name="backbone")(inputs)
+    return keras.Model(inputs, layers.Conv2D(2, 1)(x), name="outer")
+
+
+def classifier():
+    model = Classifier(name="classifier")
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    return model
+
+
+MAKERS = (
+    block_in_sequential,
+    backbone,
+    backbone_in_functional,
+    backbone_as_layer,
+    classifier,
+)
+each_model = pytest.mark.parametrize(
+    "make", MAKERS, ids=[make.__name__ for make in MAKERS]
+)
+
+
+def layers_of(model):
+    return model._flatten_layers(include_self=False)
+
+
+def count(model, cls):
+    return sum(isinstance(layer, cls) for layer in layers_of(model))
+
+
+def images(seed=0, n=6):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 8, 8, 3)).astype("float32") + 0.5
+
+
+def trained(make, **arguments):
+    twin = deconvolutionize(make(), momentum=0.5, **arguments)
+    for seed in range(3):
+        twin(images(seed), training=True)
+    return twin
+
+
+@each_model
+def test_every_layer_is_reached(make):
+    model = make()
+    twin = deconvolutionize(model)
+    assert isinstance(twin, type(model))
+    assert type(twin).__name__ == type(model).__name__
+    assert count(twin, BATCH_NORM) == 0
+    plain = count(model, layers.Conv2D | layers.Dense)
+    assert count(twin, keras_deconv.layers.Whitening) == plain
+    assert [la.name for la in layers_of(twin)] == [
+        la.name for la in layers_of(model)
+    ]
+    paths = [weight.path for weight in twin.weights]
+    assert len(set(paths)) == len(paths)
+
+
+@each_model
+def test_model_is_left_untouched(make):
+    model = make()
+    networks.randomize(model)
+    before, weights = networks.flat(model(images())), model.get_weights()
+    classes = [type(layer) for layer in layers_of(model)]
+    twin = deconvolutionize(model)
+    networks.randomize(twin, seed=1)
+    assert [type(layer) for layer in layers_of(model)] == classes
+    for now, then in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, then)
+    np.testing.assert_array_equal(networks.flat(model(images())), before)
+
+
+@each_model
+def test_file(make, tmp_path):
+    """Loads in safe mode: no code, and no custom objects, from the file."""
+    twin = trained(make)
+    twin.save(tmp_path / "twin.keras")
+    loaded = keras.models.load_model(tmp_path / "twin.keras")
+    assert isinstance(loaded, type(make()))
+    np.testing.assert_array_equal(
+        networks.flat(loaded(images(9))), networks.flat(twin(images(9)))
+    )
+    assert count(loaded, BATCH_NORM) == 0
+    twice = keras.models.load_model(_saved(loaded, tmp_path / "again.keras"))
+    np.testing.assert_array_equal(
+        networks.flat(twice(images(9))), networks.flat(twin(images(9)))
+    )
+
+
+def _saved(model, path):
+    model.save(path)
+    return path
+
+
+@each_model
+def test_training_step(make):
+    twin = deconvolutionize(make())
+    twin.compile(keras.optimizers.SGD(1e-3), "mse")
+    target = np.zeros(twin(images()).shape, "float32")
+    before = [np.array(weight) for weight in twin.get_weights()]
+    loss = twin.fit(images(), target, verbose=0).history["loss"]
+    assert np.isfinite(loss).all()
+    moved = [
+        np.abs(now - then).max() > 0
+        for now, then in zip(twin.get_weights(), before, strict=True)
+    ]
+    kernels = ["kernel" in weight.path for weight in twin.weights]
+    assert all(m for m, kernel in zip(moved, kernels, strict=True) if kernel)
+
+
+@each_model
+@pytest.mark.parametrize("undo", [fold, restore])
+@pytest.mark.filterwarnings("ignore:`build.*was called on layer")
+def test_undoing_keeps_predictions(make, undo, tmp_path):
+    twin = trained(make)
+    expected = networks.flat(twin(images(9)))
+    plain = undo(twin)
+    assert isinstance(plain, type(make()))
+    compare.assert_close(networks.flat(plain(images(9))), expected)
+    assert count(plain, keras_deconv.layers.Whitening) == 0
+    plain.save(tmp_path / "plain.keras")
+    loaded = keras.models.load_model(tmp_path / "plain.keras")
+    np.testing.assert_array_equal(
+        networks.flat(loaded(images(9))), networks.flat(plain(images(9)))
+    )
+    np.testing.assert_array_equal(networks.flat(twin(images(9))), expected)
+
+
+def test_restored_model_has_its_structure_again():
+    model = networks.sequential()
+    networks.randomize(model)
+    back = restore(deconvolutionize(model))
+    assert [type(layer) for layer in back.layers] == [
+        type(layer) for layer in model.layers
+    ]
+    assert [layer.get_config() for layer in back.layers] == [
+        layer.get_config() for layer in model.layers
+    ]
+    assert [w.shape for w in back.weights] == [w.shape for w in model.weights]
+
+
+def test_restored_container_forgets_the_conversion():
+    """Its file then needs nothing of this package."""
+
+    twin = deconvolutionize(classifier())
+    assert type(twin.backbone) is not Backbone
+    back = restore(twin)
+    assert type(back.backbone) is Backbone
+    # Its convolution is called twice, and keeps the bias that folding made.
+    assert type(back) is not Classifier
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, pickle.dumps])
+def test_containers_are_copied_by_python(copier):
+    twin = trained(backbone)
+    other = copier(twin)
+    if copier is pickle.dumps:
+        other = pickle.loads(other)  # noqa: S301
+    np.testing.assert_array_equal(
+        networks.flat(other(images())), networks.flat(twin(images()))
+    )
+
+
+def test_attributes_point_into_the_twin():
+    twin = deconvolutionize(backbone())
+    assert twin.stem is twin.get_layer("stem")
+    assert type(twin.stem) is keras_deconv.DeconvConv2D
+    assert twin.levels == {"P1": "middle", "P2": "block"}
+    feature = keras.Model(twin.input, twin.tensors["P1"])
+    assert type(feature.get_layer("stem")) is keras_deconv.DeconvConv2D
+    assert type(twin.get_layer("block").more[0]) is keras_deconv.DeconvConv2D
+
+
+def test_clone_of_a_container_is_converted_too():
+    twin = deconvolutionize(backbone())
+    other = type(twin).from_config(twin.get_config())
+    assert count(other, BATCH_NORM) == 0
+    assert isinstance(other, Backbone)
+
+
+def test_failing_conversion_leaves_the_model_untouched(monkeypatch):
+    model = backbone()
+    classes = [type(layer) for layer in layers_of(model)]
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("half-way")
+
+    monkeypatch.setattr(keras_deconv.DeconvDense, "build", fail)
+    with pytest.raises(RuntimeError, match="half-way"):
+        deconvolutionize(model)
+    assert [type(layer) for layer in layers_of(model)] == classes
+    assert not any("call" in vars(layer) for layer in layers_of(model))
+
+
+def test_model_without_a_configuration_is_refused():
+    class Own(keras.Model):
+        def __init__(self, layer):
+            super().__init__()
+            self.conv = layer
+
+        def call(self, inputs):
+            return self.conv(inputs)
+
+    model = Own(layers.Conv2D(2, 3))
+    model(images())
+    with pytest.raises(ValueError, match="must be rebuilt by"):
+        deconvolutionize(model)
+
+
+def test_model_of_unknown_inputs_takes_an_example():
+    class Two(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.conv = layers.Conv2D(2, 3)
+
+        def call(self, first, second):
+            return self.conv(first + second)
+
+    model = Two()
+    model(images(), images())
+    with pytest.raises(ValueError, match="must take the example"):
+        plan(model)
+
+
+def test_frozen_layers_and_policies_inside_containers():
+    model = backbone()
+    model.get_layer("block").conv.trainable = False
+    model.get_layer("stem").dtype_policy = "mixed_bfloat16"
+    twin = deconvolutionize(model)
+    assert not twin.get_layer("block").conv.trainable
+    assert twin.get_layer("block").more[0].trainable
+    assert twin.stem.dtype_policy.name == "mixed_bfloat16"
