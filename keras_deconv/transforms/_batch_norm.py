@@ -8,8 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_deconv.transforms._structure import Place
-from keras_deconv.transforms._structure import is_function
-from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._structure import graphs_in
 from keras_deconv.transforms._trace import Trace
 
 BATCH_NORM = keras.layers.BatchNormalization
@@ -20,11 +19,11 @@ def producers(record: Trace, found: Sequence[Place], cls: Any) -> dict[int, Any]
 
     Only what goes in untouched counts, on every call.
     """
-    made: dict[int, Any] = {}
-    for call in record.calls:
-        if not call.layer._layers:
-            # The identity hands on what another layer has made.
-            made.setdefault(id(call.outputs), call.layer)
+    made = {
+        id(call.outputs): call.layer
+        for call in record.calls
+        if not call.layer._layers
+    }
     feeding: dict[int, Any] = {}
     for place in found:
         if isinstance(place.layer, cls):
@@ -66,16 +65,29 @@ def can_take(
         return False
     graphs = [
         graph
-        for graph in (model, *(place.layer for place in places(model)))
-        if any(each is layer for each in _operations(graph))
+        for graph in graphs_in(model)
+        if any(each is layer for each in graph.operations)
     ]
     if not graphs:
         return trusting
-    return len(layer._outbound_nodes) == 1 and not any(
-        tensor._keras_history.operation is layer
-        for graph in graphs
-        for tensor in graph.outputs
+    return all(_is_used_once(layer, graph) for graph in graphs)
+
+
+def _is_used_once(layer: Any, graph: Any) -> bool:
+    """Returns whether one node takes what a layer in a graph puts out."""
+    users = [
+        node
+        for nodes in graph._nodes_by_depth.values()
+        for node in nodes
+        if any(_comes_from(tensor, layer) for tensor in node.input_tensors)
+    ]
+    return len(users) == 1 and not any(
+        _comes_from(tensor, layer) for tensor in graph.outputs
     )
+
+
+def _comes_from(tensor: Any, layer: Any) -> bool:
+    return tensor._keras_history.operation is layer
 
 
 def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -118,12 +130,6 @@ def _is_linear(layer: Any) -> bool:
 
 def _channel_axis(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
-
-
-def _operations(model: Any) -> list[Any]:
-    if isinstance(model, keras.Sequential):
-        return [] if model._functional is None else model._functional.operations
-    return model.operations if is_function(model) else []
 
 
 def _array(value: Any) -> np.ndarray:

@@ -92,9 +92,18 @@ def rebuild(config: dict[str, Any], **options: Any) -> Any:
     return layer
 
 
-def is_function(layer: Any) -> bool:
-    """Returns whether a layer is a model with a graph: Functional."""
-    return isinstance(layer, keras.Model) and isinstance(layer, keras.Function)
+def graphs_in(model: Any) -> list[Any]:
+    """Returns every Functional model in a model, itself included.
+
+    That which a Sequential model makes of its layers counts too.
+    """
+    found = [model, *(place.layer for place in places(model))]
+    graphs = [
+        layer._functional if isinstance(layer, keras.Sequential) else layer
+        for layer in found
+        if isinstance(layer, keras.Model)
+    ]
+    return [graph for graph in graphs if isinstance(graph, keras.Function)]
 
 
 def check_model(model: Any) -> None:

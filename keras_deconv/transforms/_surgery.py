@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_deconv.transforms._structure import is_function
+from keras_deconv.transforms._structure import graphs_in
 from keras_deconv.transforms._structure import places
 
 # Attributes that TensorFlow and Keras keep up to date by themselves.
@@ -30,16 +30,13 @@ def replace_layers(model: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
     """
     new = {id(old): (old, other) for old, other in pairs}
     owners = [model, *(place.layer for place in places(model))]
-    owners += [
-        owner._functional
-        for owner in owners
-        if isinstance(owner, keras.Sequential) and owner._functional is not None
-    ]
+    graphs = graphs_in(model)
+    owners += [graph for graph in graphs if graph not in owners]
     for owner in owners:
         _replace_tracked(owner, new)
         _replace_attributes(owner, new)
-        if is_function(owner):
-            _replace_operations(owner, new)
+    for graph in graphs:
+        _replace_operations(graph, new)
     for old, other in new.values():
         _replace_in_nodes(old, other)
     for owner in owners:

@@ -72,8 +72,11 @@ def trace(model: Any, example: Any = None) -> Trace:
         @functools.wraps(call)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             outputs = call(*args, **kwargs)
-            first = [*args, *kwargs.values()][:1]
-            record.calls.append(Call(layer, *(first or [None]), outputs))
+            inputs = next(iter((*args, *kwargs.values())), None)
+            if is_leaf and outputs is inputs:
+                # So that either has an identity of its own.
+                outputs = ops.copy(outputs)
+            record.calls.append(Call(layer, inputs, outputs))
             if is_leaf:
                 flat = keras.tree.flatten((args, kwargs))
                 record.uses.update({id(each) for each in flat})
