@@ -18,8 +18,8 @@ from keras_deconv.layers._placeholder import RemovedNormalization
 from keras_deconv.layers._presets import PRESETS
 from keras_deconv.layers._separable import DeconvSeparableConv1D
 from keras_deconv.layers._separable import DeconvSeparableConv2D
-from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._statistics import RunningStatistics
+from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._twin import adapter_of
 from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._twin import unbuilt_twin

@@ -123,7 +123,7 @@ class RunningStatistics:
         _, mean, covariance = self.moments(inputs)
         return mean, self.root(covariance)
 
-    def moments(self, inputs: Tensor) -> tuple[int | None, Tensor, Tensor]:
+    def moments(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
         layer = self.layer
         inputs = ops.cast(inputs, layer.statistics_dtype)

@@ -14,7 +14,9 @@ from keras_deconv.transforms._trace import Trace
 BATCH_NORM = keras.layers.BatchNormalization
 
 
-def producers(record: Trace, found: Sequence[Place], cls: Any) -> dict[int, Any]:
+def producers(
+    record: Trace, found: Sequence[Place], cls: Any
+) -> dict[int, Any]:
     """Returns the layers that feed a layer of a class, by its identity.
 
     Only what goes in untouched counts, on every call.

@@ -7,7 +7,6 @@ from typing import Literal
 from typing import TypeAlias
 from typing import get_args
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -52,6 +51,7 @@ def recalibrate(
             f"Received: average={average!r}"
         )
     check_model(model)
+    _check_batches(batches)
     copy = copy_model(model)
     found = _statistics_of(copy, trainable_only=True)
     collected = _run(copy, found, batches, in_training=True)
@@ -74,6 +74,7 @@ def warm_start(model: Any, batches: Iterable[Any]) -> None:
             biases; it is changed.
         batches: As in `recalibrate`. Read twice if a layer whitens twice.
     """
+    _check_batches(batches)
     batches = _Repeatable(batches)
     found = _statistics_of(model)
     depth = max((order for _, _, order in found), default=-1)
@@ -186,14 +187,17 @@ def _observer(
 
 
 def _inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        # A list is several inputs, as Keras has it.
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _check_batches(batches: Any) -> None:
     if hasattr(batches, "shape"):
         raise ValueError(
             "Data must be an iterable of batches, such as a list of arrays or "
             f"a data set. Received: one array of shape {batches.shape}"
         )
-    for batch in batches:
-        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        yield inputs
 
 
 def _array(value: Any) -> np.ndarray:

@@ -126,11 +126,15 @@ def _lists_layers(layer: Any) -> bool:
     """Returns whether the configuration of a layer lists those inside."""
     if type(layer) is keras.Sequential:
         return True
-    return isinstance(layer, keras.Function) and {
-        "layers",
-        "input_layers",
-        "output_layers",
-    } <= layer.get_config().keys()
+    return (
+        isinstance(layer, keras.Function)
+        and {
+            "layers",
+            "input_layers",
+            "output_layers",
+        }
+        <= layer.get_config().keys()
+    )
 
 
 def _mark(layer: Any) -> None:
@@ -139,7 +143,8 @@ def _mark(layer: Any) -> None:
     except NotImplementedError:
         return  # Cannot be saved, neither before nor after.
     made_from.pop("compile_config", None)
-    layer.__class__ = _subclass(type(layer))
+    cls: Any = type(layer)
+    layer.__class__ = _subclass(cls)
     object.__setattr__(layer, "made_from", made_from)
     object.__setattr__(layer, "steps_taken", [])
 
@@ -158,11 +163,12 @@ def unmark(model: Any) -> None:
 
 
 @functools.cache
-def _subclass(cls: type[Any]) -> type[Any]:
+def _subclass(cls: Any) -> Any:
     """Returns the class of converted objects of a class."""
     names = ("__module__", "__qualname__", "__doc__")
     body = {name: getattr(cls, name) for name in names}
-    subclass = type(cls)(cls.__name__, (Converted, cls), body)
+    metaclass: Any = type(cls)
+    subclass = metaclass(cls.__name__, (Converted, cls), body)
     return keras.saving.register_keras_serializable(
         "keras_deconv", "Converted"
     )(subclass)

@@ -32,7 +32,9 @@ def copy_model(model: Any) -> Any:
             f"{type(error).__name__}: {error}"
         ) from error
     _check_alike(model, copy)
-    olds, news = ([Place((), "", each), *places(each)] for each in (model, copy))
+    olds, news = (
+        [Place((), "", each), *places(each)] for each in (model, copy)
+    )
     for old, new in zip(olds, news, strict=True):
         _copy_state(old.layer, new.layer)
     # A container sets the flag of all its layers, so those come last.
@@ -58,8 +60,10 @@ def _objects_of(model: Any) -> dict[str, Any]:
             place.layer
         )
         for value in vars(place.layer).values():
-            kind = value if callable(value) and hasattr(value, "__name__") else (
-                type(value) if hasattr(value, "get_config") else None
+            kind = (
+                value
+                if callable(value) and hasattr(value, "__name__")
+                else (type(value) if hasattr(value, "get_config") else None)
             )
             if kind is not None:
                 found[keras.saving.get_registered_name(kind)] = kind
@@ -71,9 +75,7 @@ def _check_alike(model: Any, copy: Any) -> None:
     olds, news = describe(model), describe(copy)
     if olds != news:
         differing = [
-            old
-            for old, new in itertools.zip_longest(olds, news)
-            if old != new
+            old for old, new in itertools.zip_longest(olds, news) if old != new
         ]
         raise ValueError(
             "A layer must be rebuilt whole by `from_config(get_config())` to "
@@ -88,9 +90,7 @@ def _copy_state(old: Any, new: Any) -> None:
     new.name = old.name
     if new.dtype_policy != old.dtype_policy:
         new.dtype_policy = old.dtype_policy
-    for source, target in zip(
-        own_weights(old), own_weights(new), strict=True
-    ):
+    for source, target in zip(own_weights(old), own_weights(new), strict=True):
         target.assign(source)
         target.trainable = source.trainable
     # Not all that a layer stores is a weight (`Normalization`).

@@ -53,8 +53,10 @@ def cost_of(layer: Any, calls: Iterable[Call]) -> Cost:
     ]
     flops = 0.0
     for call in calls:
-        flops += 2 * _positions(layer, call) * sum(
-            math.prod(kernel.shape) for kernel in kernels
+        flops += (
+            2
+            * _positions(layer, call)
+            * sum(math.prod(kernel.shape) for kernel in kernels)
         )
         if isinstance(layer, keras.layers.BatchNormalization):
             flops += 4 * math.prod(call.outputs.shape[1:])
@@ -85,6 +87,8 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
         square = features**2
         held = matrices * (features + square)
         buffers = held if twin.update_every == 1 else 2 * held
+        if twin.update_every > 1 or twin.freeze_after is not None:
+            buffers += 1  # The step.
         flops = 0.0
         for call in calls:
             rows = _sampled(twin, layer, call) * blocks.groups * blocks.count
@@ -92,8 +96,6 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
             flops += (2 * rows * square + root / BATCH) / twin.update_every
             flops += 2 * features * kernel / BATCH
         total += Cost(0, buffers, flops)
-    if twin.update_every > 1 or twin.freeze_after is not None:
-        total += Cost(0, 1, 0)
     return total
 
 

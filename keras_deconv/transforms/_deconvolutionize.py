@@ -18,6 +18,7 @@ from keras_deconv.transforms._selection import Selector
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._trace import predict_alike
 
+
 class Conversion(Plan):
     """A plan that can be carried out."""
 
@@ -132,7 +133,19 @@ def plan(
     return conversion
 
 
-def deconvolutionize(model: Any, **arguments: Any) -> Any:
+def deconvolutionize(
+    model: Any,
+    *,
+    include: Selector | None = None,
+    exclude: Selector | None = None,
+    rules: Iterable[Rule] | str = (),
+    preset: str | None = None,
+    dense: bool = True,
+    batch_norm: BatchNorm | None = None,
+    calibration_data: Iterable[Any] | None = None,
+    example: Any = None,
+    **settings: Any,
+) -> Any:
     """Returns the deconvolved twin of a model.
 
     Every convolution (depthwise, separable and transposed ones too) and
@@ -194,4 +207,15 @@ def deconvolutionize(model: Any, **arguments: Any) -> Any:
     Example:
         >>> twin = deconvolutionize(keras.applications.ResNet50(weights=None))
     """
-    return plan(model, **arguments).apply()
+    return plan(
+        model,
+        include=include,
+        exclude=exclude,
+        rules=rules,
+        preset=preset,
+        dense=dense,
+        batch_norm=batch_norm,
+        calibration_data=calibration_data,
+        example=example,
+        **settings,
+    ).apply()

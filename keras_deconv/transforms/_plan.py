@@ -34,7 +34,6 @@ from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import places
-from keras_deconv.transforms._trace import Trace
 from keras_deconv.transforms._trace import trace
 
 BatchNorm: TypeAlias = Literal["remove", "fold", "keep"]
@@ -180,7 +179,9 @@ class Plan:
             table.add_column(name, _change(left, right), justify="right")
         for entry in self.entries:
             what = " ".join(
-                filter(None, [entry.action, entry.reason and f"({entry.reason})"])
+                filter(
+                    None, [entry.action, entry.reason and f"({entry.reason})"]
+                )
             )
             table.add_row(
                 entry.path,
@@ -196,9 +197,9 @@ class Plan:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=120)
-        console.print(self)
-        return console.file.getvalue()  # type: ignore[attr-defined]
+        text = io.StringIO()
+        Console(file=text, width=120).print(self)
+        return text.getvalue()
 
     def _count(self) -> str:
         actions = [entry.action for entry in self.entries]
@@ -225,7 +226,9 @@ class Plan:
                     self._places[key]
                     for key in called
                     if type(self._places[key].layer) in TWINS
-                    and not isinstance(self._places[key].layer, keras.layers.Dense)
+                    and not isinstance(
+                        self._places[key].layer, keras.layers.Dense
+                    )
                 ),
                 None,
             )
@@ -340,17 +343,15 @@ class Plan:
         elif not layer.built:
             action, reason, after = "keep", "never built", before
         elif batch_norm == "fold":
-            if self._taken.get(id(feeding)) is layer:
+            if feeding is not None and self._taken.get(id(feeding)) is layer:
                 action, reason = "fold", f"into {feeding.name}"
             else:
                 action, reason = "freeze", "no convolution can take it in"
                 after = Cost(0, before.parameters, before.flops / 2)
-        elif not self._removes(feeding):
+        elif feeding is not None and not self._removes(feeding):
             action, reason = "keep", f"{feeding.name} is left as it is"
             after = before
-        return self._make_entry(
-            place, action, reason, {}, False, before, after
-        )
+        return self._make_entry(place, action, reason, {}, False, before, after)
 
     def _is_selected(self, place: Place) -> bool:
         include, exclude = self.options.include, self.options.exclude
@@ -368,7 +369,7 @@ class Plan:
 
         It stays where the layer that feeds it stays.
         """
-        if isinstance(feeding, Whitening) or feeding is None:
+        if isinstance(feeding, Whitening):
             return True
         return self._why_left(self._places[id(feeding)]) is None
 
@@ -417,7 +418,7 @@ def check_options(
                     f"Received: {rule!r}"
                 )
     known = set().union(*(cls.setting_names() for cls in TWINS.values()))
-    given = [settings]
+    given: list[Mapping[str, Any]] = [settings]
     if not isinstance(rules, str):
         given += [changes for _, changes in rules if changes is not None]
     if unknown := sorted({name for each in given for name in each} - known):

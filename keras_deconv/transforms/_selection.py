@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import TypeAlias
-from typing import Union
 
 import keras
 
@@ -15,13 +14,13 @@ from keras_deconv.transforms._structure import Place
 
 # A name or path, a pattern found in the path, a class, `f(path, layer)`, or
 # several of these, one of which has to match.
-Selector: TypeAlias = Union[
-    str,
-    re.Pattern[str],
-    type,
-    Callable[[str, Any], bool],
-    Iterable["Selector"],
-]
+Selector: TypeAlias = (
+    str
+    | re.Pattern[str]
+    | type
+    | Callable[[str, Any], bool]
+    | Iterable["Selector"]
+)
 # Settings of the layers that match, or None to leave those as they are.
 Rule: TypeAlias = tuple[Selector, Mapping[str, Any] | None]
 
@@ -41,7 +40,7 @@ def matches(selector: Selector, place: Place) -> bool:
     if callable(selector):
         return bool(selector(place.path, place.layer))
     if isinstance(selector, Iterable):
-        return any([matches(each, place) for each in selector])
+        return any(matches(each, place) for each in selector)
     raise TypeError(
         "A selector must be a name, a path, a compiled regular expression, a "
         "class, a function of path and layer, or several of these. "
@@ -73,7 +72,9 @@ def settings_for(
     found: dict[str, Any] | None = dict(settings)
     for selector, changes in rules:
         if matches(selector, place):
-            found = None if changes is None else {**(found or settings), **changes}
+            found = (
+                None if changes is None else {**(found or settings), **changes}
+            )
     return found
 
 
@@ -102,9 +103,7 @@ def paper_rules(first: Place | None) -> list[Rule]:
         (is_depthwise, {"num_iterations": 1}),
     ]
     if first is not None:
-        rules.append(
-            (first.path, {"num_iterations": 15, "freeze_after": 200})
-        )
+        rules.append((first.path, {"num_iterations": 15, "freeze_after": 200}))
     return rules
 
 

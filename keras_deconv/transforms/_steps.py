@@ -123,4 +123,6 @@ def _copy_weights(layer: Any, twin: Any) -> None:
     for weight in twin.weights:
         if weight.name in values:
             weight.assign(values[weight.name])
-            weight.trainable = weight.trainable and values[weight.name].trainable
+            weight.trainable = (
+                weight.trainable and values[weight.name].trainable
+            )

@@ -7,118 +7,22 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from keras import ops
 
 import compare
+import containers
 import keras_deconv
 import networks
+from containers import Backbone
+from containers import Classifier
+from containers import images
 from keras_deconv import deconvolutionize
 from keras_deconv import fold
 from keras_deconv import plan
 from keras_deconv import restore
 
-register = keras.saving.register_keras_serializable(package="surgery")
 BATCH_NORM = layers.BatchNormalization
-
-
-@register
-class Block(layers.Layer):
-    """Holds its layers in an attribute, a list and a dict; has no `build`."""
-
-    def __init__(self, filters=4, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-        self.conv = layers.Conv2D(filters, 3, padding="same", use_bias=False)
-        self.norm = BATCH_NORM()
-        self.more = [layers.Conv2D(filters, 1), BATCH_NORM()]
-        self.named = {"gate": layers.Dense(filters, activation="sigmoid")}
-
-    def call(self, inputs, training=None):
-        x = self.norm(self.conv(inputs), training=training)
-        y = self.more[1](self.more[0](ops.relu(x)), training=training)
-        return (x + y) * self.named["gate"](x)
-
-    def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
-
-
-@register
-class Backbone(keras.Model):
-    """A Functional model with a constructor and attributes of its own."""
-
-    def __init__(self, width=4, **kwargs):
-        inputs = keras.Input((8, 8, 3), name="images")
-        x = layers.Rescaling(1 / 255.0, name="scale")(inputs)
-        x = layers.Conv2D(width, 3, use_bias=False, name="stem")(x)
-        x = BATCH_NORM(name="stem_norm")(x)
-        middle = layers.ReLU(name="middle")(x)
-        x = Block(width, name="block")(middle)
-        super().__init__(inputs, x, **kwargs)
-        self.width = width
-        self.levels = {"P1": "middle", "P2": "block"}
-        self.tensors = {"P1": middle, "P2": x}
-        self.stem = self.get_layer("stem")
-
-    def get_config(self):
-        return {"width": self.width, "name": self.name}
-
-
-@register
-class Classifier(keras.Model):
-    """Subclassed, with a backbone, and a convolution that is called twice."""
-
-    def __init__(self, width=4, **kwargs):
-        super().__init__(**kwargs)
-        self.width = width
-        self.backbone = Backbone(width, name="backbone")
-        self.mix = layers.Conv2D(width, 3, padding="same", use_bias=False)
-        self.norm = BATCH_NORM()
-        self.head = layers.Dense(3, name="head")
-
-    def call(self, inputs, training=None):
-        x = self.backbone(inputs, training=training)
-        x = self.norm(self.mix(self.mix(x)), training=training)
-        return self.head(ops.mean(x, axis=(1, 2)))
-
-    def get_config(self):
-        return {**super().get_config(), "width": self.width}
-
-
-def block_in_sequential():
-    return keras.Sequential([keras.Input((8, 8, 3)), Block(name="block")])
-
-
-def backbone():
-    return Backbone(name="backbone")
-
-
-def backbone_in_functional():
-    part = Backbone(name="backbone")
-    pooled = layers.GlobalAveragePooling2D()(part.tensors["P1"])
-    return keras.Model(part.input, layers.Dense(2)(pooled))
-
-
-def backbone_as_layer():
-    inputs = keras.Input((8, 8, 3))
-    x = Backbone(name="backbone")(inputs)
-    return keras.Model(inputs, layers.Conv2D(2, 1)(x), name="outer")
-
-
-def classifier():
-    model = Classifier(name="classifier")
-    model(np.zeros((1, 8, 8, 3), "float32"))
-    return model
-
-
-MAKERS = (
-    block_in_sequential,
-    backbone,
-    backbone_in_functional,
-    backbone_as_layer,
-    classifier,
-)
 each_model = pytest.mark.parametrize(
-    "make", MAKERS, ids=[make.__name__ for make in MAKERS]
+    "make", containers.ALL.values(), ids=containers.ALL.keys()
 )
 
 
@@ -128,11 +32,6 @@ def layers_of(model):
 
 def count(model, cls):
     return sum(isinstance(layer, cls) for layer in layers_of(model))
-
-
-def images(seed=0, n=6):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, 8, 8, 3)).astype("float32") + 0.5
 
 
 def trained(make, **arguments):
@@ -244,7 +143,7 @@ def test_restored_model_has_its_structure_again():
 def test_restored_container_forgets_the_conversion():
     """Its file then needs nothing of this package."""
 
-    twin = deconvolutionize(classifier())
+    twin = deconvolutionize(containers.classifier())
     assert type(twin.backbone) is not Backbone
     back = restore(twin)
     assert type(back.backbone) is Backbone
@@ -254,17 +153,17 @@ def test_restored_container_forgets_the_conversion():
 
 @pytest.mark.parametrize("copier", [copy.deepcopy, pickle.dumps])
 def test_containers_are_copied_by_python(copier):
-    twin = trained(backbone)
+    twin = trained(containers.backbone)
     other = copier(twin)
     if copier is pickle.dumps:
-        other = pickle.loads(other)  # noqa: S301
+        other = pickle.loads(other)
     np.testing.assert_array_equal(
         networks.flat(other(images())), networks.flat(twin(images()))
     )
 
 
 def test_attributes_point_into_the_twin():
-    twin = deconvolutionize(backbone())
+    twin = deconvolutionize(containers.backbone())
     assert twin.stem is twin.get_layer("stem")
     assert type(twin.stem) is keras_deconv.DeconvConv2D
     assert twin.levels == {"P1": "middle", "P2": "block"}
@@ -274,14 +173,14 @@ def test_attributes_point_into_the_twin():
 
 
 def test_clone_of_a_container_is_converted_too():
-    twin = deconvolutionize(backbone())
+    twin = deconvolutionize(containers.backbone())
     other = type(twin).from_config(twin.get_config())
     assert count(other, BATCH_NORM) == 0
     assert isinstance(other, Backbone)
 
 
 def test_failing_conversion_leaves_the_model_untouched(monkeypatch):
-    model = backbone()
+    model = containers.backbone()
     classes = [type(layer) for layer in layers_of(model)]
 
     def fail(*args, **kwargs):
@@ -325,7 +224,7 @@ def test_model_of_unknown_inputs_takes_an_example():
 
 
 def test_frozen_layers_and_policies_inside_containers():
-    model = backbone()
+    model = containers.backbone()
     model.get_layer("block").conv.trainable = False
     model.get_layer("stem").dtype_policy = "mixed_bfloat16"
     twin = deconvolutionize(model)

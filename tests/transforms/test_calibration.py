@@ -1,0 +1,236 @@
+"""Folding of batch normalization, warm start, and recalibration."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import compare
+import containers
+import keras_deconv
+import networks
+import oracle
+from keras_deconv import deconvolutionize
+from keras_deconv import plan
+from keras_deconv import recalibrate
+from keras_deconv import restore
+
+BATCH_NORM = layers.BatchNormalization
+
+
+def separable():
+    """Whitens twice in one layer, over blocks that share their statistics."""
+    inputs = keras.Input((8, 8, 4))
+    x = layers.SeparableConv2D(6, 3, use_bias=False, name="sep")(inputs)
+    x = layers.ReLU()(BATCH_NORM()(x))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+
+def tangled():
+    """Outputs that normalization shares, and a norm on the wrong axis."""
+    inputs = keras.Input((6, 6, 4))
+    x = layers.Conv2D(4, 3, padding="same", name="shared_output")(inputs)
+    y = BATCH_NORM(name="frozen")(x)
+    z = layers.Conv2D(4, 3, padding="same", activation="relu")(x + y)
+    z = BATCH_NORM(name="after_activation")(z)
+    z = BATCH_NORM(axis=1, name="rows", scale=False)(
+        layers.Conv2D(4, 3, padding="same", name="rows_conv")(z)
+    )
+    z = BATCH_NORM(axis=-1, center=False, name="taken")(
+        layers.Conv2D(4, 1, use_bias=False, name="taker")(z)
+    )
+    return keras.Model(inputs, z)
+
+
+MAKERS = {
+    **networks.ALL,
+    "separable": separable,
+    "tangled": tangled,
+    **containers.ALL,
+}
+each_model = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def with_statistics(make):
+    model = make()
+    networks.randomize(model)
+    rng = np.random.default_rng(3)
+    for layer in model._flatten_layers():
+        if isinstance(layer, BATCH_NORM):
+            shape = layer.moving_mean.shape
+            if layer.scale:  # Of either sign.
+                layer.gamma.assign(rng.normal(size=shape))
+            layer.moving_variance.assign(rng.uniform(0.3, 2, shape))
+    return model
+
+
+def batches(model, n=3):
+    try:
+        return [networks.inputs_of(model, seed) for seed in range(n)]
+    except AttributeError:  # Subclassed models have no symbolic input.
+        return [containers.images(seed) for seed in range(n)]
+
+
+@each_model
+def test_folded_normalization_preserves_the_function(make):
+    model = with_statistics(make)
+    batch = batches(model)[-1]
+    twin = deconvolutionize(model, batch_norm="fold")
+    compare.assert_close(
+        networks.flat(twin(batch)), networks.flat(model(batch))
+    )
+    assert not any(isinstance(la, BATCH_NORM) for la in twin._flatten_layers())
+    assert not any(
+        weight.trainable
+        for layer in twin._flatten_layers()
+        if isinstance(layer, keras_deconv.ChannelAffine)
+        for weight in layer.weights
+    )
+
+
+def test_where_normalization_goes():
+    found = {
+        entry.path: (entry.action, entry.reason)
+        for entry in plan(tangled(), batch_norm="fold").entries
+        if entry.kind == "BatchNormalization"
+    }
+    frozen = ("freeze", "no convolution can take it in")
+    assert found == {
+        "frozen": frozen,
+        "after_activation": frozen,
+        "rows": frozen,
+        "taken": ("fold", "into taker"),
+    }
+
+
+@each_model
+@pytest.mark.parametrize("settings", [{}, {"block_size": 2, "epsilon": 1e-3}])
+def test_warm_start_preserves_the_function(make, settings):
+    model = with_statistics(make)
+    data = batches(model)
+    twin = deconvolutionize(model, calibration_data=data, **settings)
+    unseen = batches(model, 4)[-1]
+    compare.assert_close(
+        networks.flat(twin(unseen)), networks.flat(model(unseen)), 1e-4
+    )
+    moved = [
+        np.abs(ops.convert_to_numpy(layer.moving_mean)).max() > 0
+        for layer in twin._flatten_layers()
+        if isinstance(layer, keras_deconv.layers.Whitening)
+        and not isinstance(layer, keras_deconv.DeconvConv2DTranspose)
+    ]
+    assert moved
+    assert all(moved)
+
+
+def test_warm_started_model_restores(tmp_path):
+    model = with_statistics(separable)
+    data = batches(model)
+    twin = deconvolutionize(model, calibration_data=iter(data))
+    for undone in (keras_deconv.fold(twin), restore(twin)):
+        compare.assert_close(
+            networks.flat(undone(data[0])), networks.flat(model(data[0])), 1e-4
+        )
+    twin.save(tmp_path / "twin.keras")
+    loaded = keras.models.load_model(tmp_path / "twin.keras")
+    np.testing.assert_array_equal(
+        networks.flat(loaded(data[0])), networks.flat(twin(data[0]))
+    )
+
+
+def test_warm_start_keeps_normalization_if_asked():
+    model = with_statistics(networks.pre_activation)
+    data = batches(model)
+    twin = deconvolutionize(model, calibration_data=data, batch_norm="keep")
+    assert any(isinstance(layer, BATCH_NORM) for layer in twin.layers)
+    compare.assert_close(
+        networks.flat(twin(data[0])), networks.flat(model(data[0])), 1e-4
+    )
+
+
+@pytest.mark.parametrize("average", ["covariance", "deconv"])
+def test_recalibrated_statistics_are_those_of_the_data(average, rng):
+    model = keras.Sequential(
+        [
+            keras.Input((7, 5)),
+            keras_deconv.DeconvConv1D(4, 3, block_size=2, sampling_stride=1),
+        ]
+    )
+    sizes = (4, 9, 2)
+    data = [
+        rng.normal(size=(n, 7, 5)).astype("float32") * (n / 4) + n
+        for n in sizes
+    ]
+    before = networks.flat(model(data[0]))
+    again = recalibrate(model, [(x, None) for x in data], average=average)
+    np.testing.assert_array_equal(networks.flat(model(data[0])), before)
+    (layer,) = again.layers
+    parts = [patches_of(layer, x) for x in data]
+    together = np.concatenate(parts)
+    if average == "covariance":
+        expected = oracle.inverse_sqrt(covariance(together), 5)
+    else:
+        expected = np.mean(
+            [oracle.inverse_sqrt(covariance(x), 5) for x in parts], axis=0
+        )
+    compare.assert_close(
+        ops.convert_to_numpy(layer.moving_deconv)[0], expected, 1e-4
+    )
+    compare.assert_close(
+        ops.convert_to_numpy(layer.moving_mean)[0], together.mean(0), 1e-5
+    )
+
+
+def patches_of(layer, inputs):
+    """Rows of a layer with one block, in float64."""
+    stats = layer.all_statistics()[0]
+    columns = keras_deconv.ops.split_columns(
+        stats.patches(ops.convert_to_tensor(inputs)), stats.blocks
+    )
+    return ops.convert_to_numpy(columns)[0].astype("float64")
+
+
+def covariance(rows):
+    centred = rows - rows.mean(0)
+    return centred.T @ centred / len(rows) + 1e-5 * np.eye(rows.shape[1])
+
+
+def test_recalibration_goes_layer_by_layer_as_in_training():
+    twin = deconvolutionize(networks.sequential())
+    batch = networks.inputs_of(twin)
+    again = recalibrate(twin, [batch])
+    compare.assert_close(
+        networks.flat(again(batch)),
+        networks.flat(twin(batch, training=True)),
+        1e-4,
+    )
+
+
+def test_recalibration_leaves_frozen_layers():
+    twin = deconvolutionize(networks.sequential())
+    twin.get_layer("first").trainable = False
+    again = recalibrate(twin, [networks.inputs_of(twin)])
+    first, second = (again.get_layer(name) for name in ("first", "second"))
+    assert not ops.convert_to_numpy(first.moving_mean).any()
+    assert ops.convert_to_numpy(second.moving_mean).any()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "at least one batch"),
+        (np.zeros((2, 12, 12, 3), "float32"), "an iterable of batches"),
+    ],
+)
+def test_bad_data(data, message):
+    twin = deconvolutionize(networks.sequential())
+    with pytest.raises(ValueError, match=message):
+        recalibrate(twin, data)
+    with pytest.raises(ValueError, match=message):
+        deconvolutionize(networks.sequential(), calibration_data=data)
+
+
+def test_unknown_average():
+    with pytest.raises(ValueError, match=r"`average` must be one of.*'mode'"):
+        recalibrate(deconvolutionize(networks.sequential()), [], average="mode")
