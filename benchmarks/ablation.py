@@ -92,6 +92,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "block_size": 16,
         "update_every": 4,
     },
+    "3 iterations, block 32, D every 8th step": {
+        "num_iterations": 3,
+        "block_size": 32,
+        "update_every": 8,
+    },
+    "3 iterations, block 16, D every 8th step": {
+        "num_iterations": 3,
+        "block_size": 16,
+        "update_every": 8,
+    },
     "block 32, no gradient, D every 4th step": {
         "block_size": 32,
         "differentiate": False,

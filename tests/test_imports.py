@@ -29,6 +29,8 @@ BELOW = {
 # What each part may import from other distributions.
 OUTSIDE = {part: {"keras", "numpy"} for part in BELOW}
 OUTSIDE["models"] = {"keras"}
+# Lazily, to draw the plan: an extra.
+OUTSIDE["transforms"] = {"keras", "numpy", "rich"}
 OUTSIDE["visualization"] = {"keras", "numpy", "matplotlib"}
 OUTSIDE["__init__"] = {"keras"}
 

@@ -36,6 +36,12 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
 
     plain_class = keras.layers.Dense
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        # Keras's class can be built from the features alone.
+        if len(input_shape) == 1:
+            input_shape = (None, *input_shape)
+        super().build(input_shape)
+
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         return self._split(channels)
 

@@ -53,21 +53,24 @@ def _rebuild(model: Any) -> Any:
 
 
 def _objects_of(model: Any) -> dict[str, Any]:
-    """Returns the classes and functions that a configuration may name."""
-    found: dict[str, Any] = {}
+    """Returns the classes and functions that a configuration may name.
+
+    Keras finds its own by module: two of them may have the same name, as the
+    layer `Add` and the operation.
+    """
+    kinds = []
     for place in (Place((), "", model), *places(model)):
-        found[keras.saving.get_registered_name(type(place.layer))] = type(
-            place.layer
-        )
+        kinds.append(type(place.layer))
         for value in vars(place.layer).values():
-            kind = (
-                value
-                if callable(value) and hasattr(value, "__name__")
-                else (type(value) if hasattr(value, "get_config") else None)
-            )
-            if kind is not None:
-                found[keras.saving.get_registered_name(kind)] = kind
-    return found
+            if callable(value) and hasattr(value, "__name__"):
+                kinds.append(value)
+            elif hasattr(value, "get_config"):
+                kinds.append(type(value))
+    return {
+        keras.saving.get_registered_name(kind): kind
+        for kind in kinds
+        if (kind.__module__ or "").partition(".")[0] != "keras"
+    }
 
 
 def _check_alike(model: Any, copy: Any) -> None:

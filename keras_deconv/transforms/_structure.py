@@ -1,5 +1,6 @@
 """Where layers are: the addresses that every transform uses."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +83,10 @@ def rebuild(config: dict[str, Any], **options: Any) -> Any:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`build\(\)` was called on layer")
-        layer = keras.saving.deserialize_keras_object(config, **options)
+        # A `from_config` may change what it is given.
+        layer = keras.saving.deserialize_keras_object(
+            copy.deepcopy(config), **options
+        )
     for each in (layer, *(place.layer for place in places(layer))):
         shape = (each.get_build_config() or {}).get("input_shape")
         if shape and not all(inside.built for inside in children(each)):

@@ -224,7 +224,7 @@ def test_times_of_a_run(ablation, monkeypatch):
     monkeypatch.setattr(ablation, "train", lambda *args: ([3.0] * 8, seconds))
     monkeypatch.setattr(ablation, "accuracy", lambda *args: 0.5)
     data = ablation.Dataset(*(np.zeros((8, 8, 8, 3)), np.zeros(8)) * 2)
-    training = ablation.Training(data, (2,), batch_size=4, steps=8)
+    training = ablation.Training(data, "vgg", (2,), batch_size=4, steps=8)
     record = ablation.run(ablation.Variant("any", 0.1), training, seed=0)
     assert record["ms per step"] == 2000
     assert record["ms per step, last quarter"] == 3000
@@ -236,7 +236,7 @@ def test_divergence_ends_the_training(ablation, monkeypatch):
     monkeypatch.setattr(model, "train_on_batch", lambda *args: next(losses))
     monkeypatch.setattr(ablation, "build", lambda *args: model)
     data = ablation.Dataset(*(np.zeros((8, 8, 8, 3)), np.zeros(8)) * 2)
-    training = ablation.Training(data, (2,), batch_size=4, steps=3)
+    training = ablation.Training(data, "vgg", (2,), batch_size=4, steps=3)
     record = ablation.run(ablation.Variant("any", 0.1), training, seed=0)
     assert record["diverged"] is True
     assert record["final loss"] is None
@@ -245,7 +245,7 @@ def test_divergence_ends_the_training(ablation, monkeypatch):
 
 def test_same_kernels_for_a_seed(ablation):
     data = ablation.Dataset(*(np.zeros((1, 8, 8, 3)), np.zeros(1)) * 2)
-    training = ablation.Training(data, (2,), batch_size=1, steps=1)
+    training = ablation.Training(data, "vgg", (2,), batch_size=1, steps=1)
     variants = ablation.make_variants(["block 16"], 0.1, [0.05])
     kernels = [
         [
