@@ -180,9 +180,9 @@ def keras_cv() -> Makers:
             mit(1), num_classes=3, projection_filters=32
         ),
         "BASNet": lambda: models.BASNet(
-            backbone=models.ResNet18Backbone(),
+            backbone=resnet(input_shape=(None, None, 3)),
             num_classes=1,
-            input_shape=(*_SHAPE[:2], 3),
+            input_shape=_SHAPE,
         ),
     }
 

@@ -87,9 +87,14 @@ def stages(model: keras.Model) -> Iterable[tuple[str, Any]]:
 
 
 def count(model: keras.Model) -> collections.Counter[str]:
-    """Counts layers with a kernel, deconvolved ones and normalizations."""
+    """Counts layers with a kernel, deconvolved ones and normalizations.
+
+    Those that are not built are not counted: they are not used.
+    """
     found: collections.Counter[str] = collections.Counter()
     for layer in model._flatten_layers():
+        if not layer.built:
+            continue
         if isinstance(layer, Whitening):
             found["deconv"] += 1
             continue
@@ -125,7 +130,8 @@ def train(twin: keras.Model, batch: Any) -> bool:
     Tasks have losses of their own, for labels that noise has not: what is
     trained is the same network without them.
     """
-    network = keras.Model(twin.inputs, keras.tree.flatten(twin.outputs))
+    inputs = twin.inputs if len(twin.inputs) > 1 else twin.inputs[0]
+    network = keras.Model(inputs, keras.tree.flatten(twin.outputs))
     targets = [
         np.zeros(output.shape, "float32")
         for output in keras.tree.flatten(network(batch))

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+import authors
 import keras_deconv
 
 CONV = ("kernel", "bias")
@@ -21,7 +22,7 @@ SETTINGS = {
     "freeze_after": 9,
     "method": "eigh",
     "momentum": 0.25,
-    "num_iterations": 3,
+    "num_iterations": 4,
     "sampling_stride": 2,
     "share_blocks": False,
     "update_every": 2,
@@ -46,7 +47,8 @@ SAMPLING = {"sampling_stride"}
 class Member:
     """A layer class, and what is expected of it.
 
-    Calling a member makes a layer.
+    Calling a member makes a layer, with the authors' settings where no
+    others are given: statistics on every step, and of whole blocks.
 
     Attributes:
         cls: The class.
@@ -76,7 +78,12 @@ class Member:
     kernels: tuple = ("kernel_initializer",)
 
     def __call__(self, **settings):
-        return self.cls(*self.arguments, **self.keywords | settings)
+        return self.make(*self.arguments, **self.keywords | settings)
+
+    @property
+    def make(self):
+        """Makes a layer with the authors' settings."""
+        return getattr(authors, self.cls.__name__)
 
     @property
     def is_drop_in(self):

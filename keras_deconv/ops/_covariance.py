@@ -25,7 +25,10 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     Returns:
         `(matrices, F, F)`.
     """
-    centred = ops.subtract(columns, ops.expand_dims(mean, 1))
+    # The centred columns sum to zero, so moving the mean changes nothing to
+    # first order: its gradient is zero, and not worth a pass over all rows.
+    mean = ops.expand_dims(ops.stop_gradient(mean), 1)
+    centred = ops.subtract(columns, mean)
     # With G the gradient of a product X^T X, that of X is X (G + G^T). Left
     # to itself, each factor would take a product of its own with all rows.
     product = ops.einsum("grf,grh->gfh", ops.stop_gradient(centred), centred)

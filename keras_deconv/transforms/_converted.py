@@ -18,6 +18,7 @@ import keras
 
 from keras_deconv.transforms._steps import STEPS
 from keras_deconv.transforms._structure import Address
+from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import describe
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import places
@@ -154,12 +155,22 @@ def unmark(model: Any) -> None:
 
     Only what is as its own constructor makes it forgets.
     """
-    for layer in (model, *(place.layer for place in places(model))):
-        if isinstance(layer, Converted):
+    made: dict[Address, Any] = {}
+    for place in (Place((), "", model), *places(model)):
+        layer, address = place.layer, place.address
+        if not isinstance(layer, Converted):
+            continue
+        # A layer may have no configuration that makes it by itself, so what
+        # is made anew is the outermost container.
+        outer = [key for key in made if key == address[: len(key)]]
+        if outer:
+            fresh = layer_at(made[outer[0]], address[len(outer[0]) :])
+        else:
             fresh = rebuild(layer.made_from, safe_mode=False)
-            if describe(fresh) == describe(layer):
-                layer.__class__ = type(fresh)
-                del layer.__dict__["made_from"], layer.__dict__["steps_taken"]
+            made[address] = fresh
+        if describe(fresh) == describe(layer):
+            layer.__class__ = type(fresh)
+            del layer.__dict__["made_from"], layer.__dict__["steps_taken"]
 
 
 @functools.cache

@@ -89,7 +89,11 @@ def rebuild(config: dict[str, Any], **options: Any) -> Any:
         )
     for each in (layer, *(place.layer for place in places(layer))):
         shape = (each.get_build_config() or {}).get("input_shape")
-        if shape and not all(inside.built for inside in children(each)):
+        # Of a dict of shapes, Keras notes the keys.
+        is_shape = shape and all(
+            size is None or isinstance(size, int) for size in shape
+        )
+        if is_shape and not all(inside.built for inside in children(each)):
             each.compute_output_spec(
                 keras.KerasTensor(shape, each.compute_dtype)
             )

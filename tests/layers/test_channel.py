@@ -6,7 +6,7 @@ from keras import ops
 import against_oracle
 import compare
 import oracle
-from keras_deconv import ChannelDeconv
+from authors import ChannelDeconv
 
 # Settings of the layer, and the shape of its inputs.
 CASES = {

@@ -6,9 +6,9 @@ from keras import ops
 import against_oracle
 import compare
 import oracle
-from keras_deconv import DeconvConv1D
-from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvConv3D
+from authors import DeconvConv1D
+from authors import DeconvConv2D
+from authors import DeconvConv3D
 
 LAYERS = {3: DeconvConv1D, 4: DeconvConv2D, 5: DeconvConv3D}
 PLAIN = {

@@ -6,7 +6,7 @@ from keras import ops
 import against_oracle
 import compare
 import oracle
-from keras_deconv import DeconvConv2DTranspose
+from authors import DeconvConv2DTranspose
 
 # Arguments of the layer beyond 5 filters, and the shape of its inputs.
 # PyTorch cuts off as much on either side, or warns: so do these.

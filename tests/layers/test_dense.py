@@ -6,7 +6,7 @@ from keras import ops
 import against_oracle
 import compare
 import oracle
-from keras_deconv import DeconvDense
+from authors import DeconvDense
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -68,3 +68,9 @@ def test_shared_and_own_blocks(share_blocks, rng):
 
 def test_mask_passes_through():
     assert DeconvDense(3).supports_masking
+
+
+def test_builds_from_the_features_alone():
+    layer = DeconvDense(3)
+    layer.build((5,))
+    assert layer(np.ones((2, 5), "float32")).shape == (2, 3)

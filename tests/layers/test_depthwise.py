@@ -6,9 +6,9 @@ from keras import ops
 import against_oracle
 import compare
 import oracle
-from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvDepthwiseConv1D
-from keras_deconv import DeconvDepthwiseConv2D
+from authors import DeconvConv2D
+from authors import DeconvDepthwiseConv1D
+from authors import DeconvDepthwiseConv2D
 
 # Arguments of the layer, and the shape of its inputs.
 CASES = {

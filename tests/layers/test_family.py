@@ -385,8 +385,8 @@ WHITENERS = {
 )
 def test_whitened_features_have_covariance_one_up_to_the_ridge(name):
     arguments, kernel, shape = WHITENERS[name]
-    make, epsilon = family.MEMBERS[name], 1e-2
-    layer = make.cls(**arguments, method="eigh", epsilon=epsilon, momentum=0.0)
+    make, epsilon = family.MEMBERS[name].make, 1e-2
+    layer = make(**arguments, method="eigh", epsilon=epsilon, momentum=0.0)
     layer.build(shape)
     if kernel is not None:
         weight = layer.trainable_weights[-2]

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from keras import ops
 
-import keras_deconv
+import authors
 
 BAD = (np.nan, np.inf)
 
@@ -18,17 +18,17 @@ def every_layer(**settings):
     rows = layers.Reshape((36, 5))(inputs)
     cube = layers.Reshape((3, 3, 4, 5))(inputs)
     outputs = [
-        keras_deconv.DeconvConv1D(2, 3, **settings)(rows),
-        keras_deconv.DeconvConv2D(2, 3, **settings)(inputs),
-        keras_deconv.DeconvConv3D(2, 2, **settings)(cube),
-        keras_deconv.DeconvConv2DTranspose(2, 3, **settings)(inputs),
-        keras_deconv.DeconvDense(2, **settings)(inputs),
-        keras_deconv.DeconvDense(2, method="eigh", **settings)(inputs),
-        keras_deconv.DeconvDepthwiseConv1D(3, **settings)(rows),
-        keras_deconv.DeconvDepthwiseConv2D(3, **settings)(inputs),
-        keras_deconv.DeconvSeparableConv1D(2, 3, **settings)(rows),
-        keras_deconv.DeconvSeparableConv2D(2, 3, **settings)(inputs),
-        keras_deconv.ChannelDeconv(block_size=2, **settings)(inputs),
+        authors.DeconvConv1D(2, 3, **settings)(rows),
+        authors.DeconvConv2D(2, 3, **settings)(inputs),
+        authors.DeconvConv3D(2, 2, **settings)(cube),
+        authors.DeconvConv2DTranspose(2, 3, **settings)(inputs),
+        authors.DeconvDense(2, **settings)(inputs),
+        authors.DeconvDense(2, method="eigh", **settings)(inputs),
+        authors.DeconvDepthwiseConv1D(3, **settings)(rows),
+        authors.DeconvDepthwiseConv2D(3, **settings)(inputs),
+        authors.DeconvSeparableConv1D(2, 3, **settings)(rows),
+        authors.DeconvSeparableConv2D(2, 3, **settings)(inputs),
+        authors.ChannelDeconv(block_size=2, **settings)(inputs),
     ]
     flat = [layers.Flatten()(output) for output in outputs]
     return keras.Model(inputs, layers.Concatenate()(flat))
@@ -116,10 +116,10 @@ def test_bad_batch_leaves_the_state_as_it_was(rng):
 def one_of_each_kind(**settings):
     """All kinds of weights, in a model that compiles sooner."""
     inputs = keras.Input((6, 6, 5))
-    x = keras_deconv.ChannelDeconv(block_size=2, **settings)(inputs)
-    x = keras_deconv.DeconvSeparableConv2D(2, 3, **settings)(x)
+    x = authors.ChannelDeconv(block_size=2, **settings)(inputs)
+    x = authors.DeconvSeparableConv2D(2, 3, **settings)(x)
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras_deconv.DeconvDense(2, **settings)(x))
+    return keras.Model(inputs, authors.DeconvDense(2, **settings)(x))
 
 
 def test_bad_batch_in_fit_is_as_if_it_had_not_been(rng):
@@ -151,9 +151,9 @@ def small_network(policy):
     return keras.Sequential(
         [
             keras.Input((6, 6, 3), dtype="float32"),
-            keras_deconv.DeconvConv2D(4, 3, activation="relu", **kwargs),
+            authors.DeconvConv2D(4, 3, activation="relu", **kwargs),
             layers.GlobalAveragePooling2D(**kwargs),
-            keras_deconv.DeconvDense(2, **kwargs),
+            authors.DeconvDense(2, **kwargs),
         ]
     )
 
@@ -209,7 +209,7 @@ def network_with_schedule(optimizer):
     model = keras.Sequential(
         [
             keras.Input((3,)),
-            keras_deconv.DeconvDense(3, update_every=3, warmup_steps=2),
+            authors.DeconvDense(3, update_every=3, warmup_steps=2),
             layers.Dense(2),
         ]
     )

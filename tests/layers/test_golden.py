@@ -9,8 +9,8 @@ import compare
 import golden
 import gradients
 import oracle_gradient
-from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvDense
+from authors import DeconvConv2D
+from authors import DeconvDense
 
 CASES = golden.names("conv") + golden.names("dense")
 

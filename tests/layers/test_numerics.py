@@ -12,10 +12,10 @@ import compare
 import gradients
 import oracle
 import oracle_gradient
-from keras_deconv import ChannelDeconv
-from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvDense
-from keras_deconv import DeconvSeparableConv2D
+from authors import ChannelDeconv
+from authors import DeconvConv2D
+from authors import DeconvDense
+from authors import DeconvSeparableConv2D
 from keras_deconv import SmallBatchWarning
 
 ON_JAX = keras.backend.backend() == "jax"

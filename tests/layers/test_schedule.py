@@ -10,10 +10,10 @@ import compare
 import gradients
 import oracle
 import products
-from keras_deconv import ChannelDeconv
-from keras_deconv import DeconvConv2D
-from keras_deconv import DeconvDense
-from keras_deconv import DeconvSeparableConv2D
+from authors import ChannelDeconv
+from authors import DeconvConv2D
+from authors import DeconvDense
+from authors import DeconvSeparableConv2D
 
 ON_JAX = keras.backend.backend() == "jax"
 MOMENTUM, EPSILON = 0.8, 1e-2

@@ -3,8 +3,8 @@ import pytest
 
 import against_oracle
 import oracle
-from keras_deconv import DeconvSeparableConv1D
-from keras_deconv import DeconvSeparableConv2D
+from authors import DeconvSeparableConv1D
+from authors import DeconvSeparableConv2D
 
 # Arguments of the layer beyond 5 filters, and the shape of its inputs.
 CASES = {

@@ -194,6 +194,8 @@ def test_unknown_channels_are_refused(make):
 
 @each_layer
 def test_low_rank_is_refused(make):
+    if make.plain is keras.layers.Dense:
+        pytest.skip("can be built from the features alone")
     with pytest.raises(ValueError, match=r"rank \d or more.*\(4,\)"):
         make().build((4,))
 

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 from keras import ops
 
+import authors
 import compare
 import containers
 import keras_deconv
@@ -154,7 +155,7 @@ def test_recalibrated_statistics_are_those_of_the_data(average, rng):
     model = keras.Sequential(
         [
             keras.Input((7, 5)),
-            keras_deconv.DeconvConv1D(4, 3, block_size=2, sampling_stride=1),
+            authors.DeconvConv1D(4, 3, block_size=2, sampling_stride=1),
         ]
     )
     sizes = (4, 9, 2)
