@@ -69,7 +69,7 @@ clean: ## Remove caches and build products; .venv stays
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d \
 		-exec rm -rf {} +
 
-$(STAMP): requirements/torch.txt requirements/dev.txt pyproject.toml
+$(STAMP): $(wildcard requirements/*.txt) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not:" \
 			"$$($(PYTHON) --version 2>&1). Name another with" \
@@ -80,6 +80,7 @@ $(STAMP): requirements/torch.txt requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -r requirements/torch.txt
 	@$(PIP) install -r requirements/dev.txt
+	@$(PIP) install --no-deps -r requirements/no-deps.txt
 ifneq ($(KERAS_VERSION),)
 	@$(PIP) install keras==$(KERAS_VERSION)
 endif

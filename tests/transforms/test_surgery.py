@@ -231,3 +231,78 @@ def test_frozen_layers_and_policies_inside_containers():
     assert not twin.get_layer("block").conv.trainable
     assert twin.get_layer("block").more[0].trainable
     assert twin.stem.dtype_policy.name == "mixed_bfloat16"
+
+
+def test_operation_with_the_name_of_a_layer():
+    """`x + 3` is an operation `Add`; the model has a layer `Add` as well."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3)(inputs) + 3.0
+    model = keras.Model(inputs, layers.Add()([x, layers.Conv2D(4, 1)(x)]))
+    twin = deconvolutionize(model)
+    compare.assert_close(
+        networks.flat(restore(twin)(images(0))), networks.flat(twin(images(0)))
+    )
+
+
+@containers.register
+class Gate(layers.Layer):
+    """Its `from_config` changes the configuration that it is given."""
+
+    def __init__(self, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(3, 1, activation=activation)
+
+    def call(self, inputs):
+        return inputs * self.conv(inputs)
+
+    def get_config(self):
+        activation = keras.saving.serialize_keras_object(self.conv.activation)
+        return {**super().get_config(), "activation": {"is": activation}}
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config["activation"], dict):
+            config["activation"] = keras.activations.get(
+                config["activation"]["is"]
+            )
+        return cls(**config)
+
+
+def test_configuration_is_used_more_than_once(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    twin = deconvolutionize(keras.Model(inputs, Gate()(inputs)))
+    for name in ("once.keras", "twice.keras"):
+        twin.save(tmp_path / name)
+        twin = keras.models.load_model(tmp_path / name)
+    assert count(restore(twin), keras_deconv.layers.Whitening) == 0
+    assert count(twin, keras_deconv.DeconvConv2D) == 1
+
+
+@containers.register
+class Careless(Gate):
+    """Its configuration does not make it: an argument is unknown."""
+
+    def get_config(self):
+        return {**super().get_config(), "width": 3}
+
+
+@containers.register
+class Careful(keras.Model):
+    """Its constructor makes the careless layer, so it can be copied."""
+
+    def __init__(self, **kwargs):
+        inputs = keras.Input((8, 8, 3))
+        super().__init__(inputs, Careless()(inputs), **kwargs)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_inner_layer_without_a_configuration_is_restored():
+    twin = deconvolutionize(Careful())
+    restored = restore(twin)
+    assert type(restored) is Careful
+    assert type(restored.layers[1]) is Careless
+    compare.assert_close(
+        networks.flat(restored(images(0))), networks.flat(twin(images(0)))
+    )
