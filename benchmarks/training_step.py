@@ -3,8 +3,8 @@
     KERAS_BACKEND=torch python benchmarks/training_step.py --network resnet18
 
 A network is trained with plain convolutions, with batch normalization, and
-deconvolved by each preset. They take turns of four steps, as many as the
-period in which the fast preset computes D, with the warm-up over: a turn
+deconvolved by each preset. They take turns of eight steps, the period in
+which the fast preset computes D, with the warm-up over: a turn
 holds its share of dear and cheap steps. The median of the ratios within each
 round counts. The first step, which compiles, is reported apart.
 """
@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
+import keras_deconv
 from _networks import BATCH_NORM
 from _networks import batch
 from _networks import forms
@@ -31,7 +32,7 @@ from render import report
 QUESTION = (
     "What does a deconvolved training step cost against batch normalization?"
 )
-STEPS_PER_TURN = 4
+STEPS_PER_TURN = keras_deconv.PRESETS["fast"]["update_every"]
 
 
 def main() -> None:
