@@ -1,6 +1,9 @@
 """A copy of a model that shares nothing with it."""
 
+import contextlib
 import itertools
+import types
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -45,11 +48,44 @@ def copy_model(model: Any) -> Any:
 
 
 def _rebuild(model: Any) -> Any:
-    with keras.saving.custom_object_scope(_objects_of(model)):
-        config = keras.saving.serialize_keras_object(model)
-        config.pop("compile_config", None)
+    with _named_functions(model) as functions:
+        objects = _objects_of(model) | functions
+        with keras.saving.custom_object_scope(objects):
+            config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    with keras.saving.custom_object_scope(objects):
         # The code in a Lambda comes from this process, not from a file.
         return rebuild(config, safe_mode=False)
+
+
+@contextlib.contextmanager
+def _named_functions(model: Any) -> Iterator[dict[str, Any]]:
+    """Gives the anonymous functions of Lambda layers names for a while.
+
+    Keras stores one as code without the module that it refers to.
+    """
+    anonymous = [
+        (place.layer, place.layer.function)
+        for place in places(model)
+        if isinstance(place.layer, keras.layers.Lambda)
+        and getattr(place.layer.function, "__name__", "") == "<lambda>"
+    ]
+    functions = {}
+    for index, (layer, function) in enumerate(anonymous):
+        named = types.FunctionType(
+            function.__code__,
+            function.__globals__,
+            f"lambda_{index}_of_{model.name}",
+            function.__defaults__,
+            function.__closure__,
+        )
+        named.__kwdefaults__ = function.__kwdefaults__
+        layer.function = functions[named.__name__] = named
+    try:
+        yield functions
+    finally:
+        for layer, function in anonymous:
+            layer.function = function
 
 
 def _objects_of(model: Any) -> dict[str, Any]:
@@ -96,6 +132,8 @@ def _copy_state(old: Any, new: Any) -> None:
     for source, target in zip(own_weights(old), own_weights(new), strict=True):
         target.assign(source)
         target.trainable = source.trainable
+    if isinstance(old, keras.layers.Lambda):
+        new.function = old.function
     # Not all that a layer stores is a weight (`Normalization`).
     store: dict[str, Any] = {}
     if not isinstance(old, keras.Model) and old.built:

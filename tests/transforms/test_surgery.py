@@ -306,3 +306,15 @@ def test_inner_layer_without_a_configuration_is_restored():
     compare.assert_close(
         networks.flat(restored(images(0))), networks.flat(twin(images(0)))
     )
+
+
+def test_anonymous_function_keeps_what_it_refers_to():
+    factor = np.float32(2.0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(3, 3)(inputs)
+    function = lambda x: containers.ops.silu(x) * factor  # noqa: E731
+    model = keras.Model(inputs, layers.Lambda(function, name="any")(x))
+    twin = deconvolutionize(model)
+    assert model.get_layer("any").function is function
+    assert twin.get_layer("any").function is function
+    assert np.isfinite(networks.flat(twin(images(0)))).all()
