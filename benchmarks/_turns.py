@@ -1,12 +1,26 @@
-"""Timing of things that take turns, so that load meets all of them alike."""
+"""Timing of things that take turns, so that load meets all of them alike.
+
+Time on the processor is taken too: other work on the machine adds to the
+time on the clock, and less to this.
+"""
 
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
-Seconds = dict[str, list[float]]
+
+class Turn(NamedTuple):
+    """Seconds of one turn: on the clock, and on the processor."""
+
+    clock: float
+    processor: float
+
+
+Turns = dict[str, list[Turn]]
 
 
 def again(name: str) -> str:
@@ -16,46 +30,54 @@ def again(name: str) -> str:
 
 def take_turns(
     forms: Mapping[str, Callable[[], Any]], rounds: int, baseline: str
-) -> Seconds:
-    """Returns the seconds of each turn, by name.
+) -> Turns:
+    """Returns all turns, by name.
 
     Each form runs once before, untimed. The baseline takes a second turn in
     each round: the ratio to itself says how much is noise.
     """
     for run in forms.values():
         run()
-    seconds: Seconds = {name: [] for name in (*forms, again(baseline))}
+    turns: Turns = {name: [] for name in (*forms, again(baseline))}
     for _ in range(rounds):
         for name, run in forms.items():
-            seconds[name].append(_time(run))
-        seconds[again(baseline)].append(_time(forms[baseline]))
-    return seconds
+            turns[name].append(_time(run))
+        turns[again(baseline)].append(_time(forms[baseline]))
+    return turns
 
 
 def to_records(
-    seconds: Seconds, baseline: str, *, steps: int = 1
+    turns: Turns, baseline: str, *, steps: int = 1
 ) -> list[dict[str, Any]]:
     """Returns medians, and medians of the ratios within each round.
 
     Args:
-        seconds: What `take_turns` returned.
+        turns: What `take_turns` returned.
         baseline: The form that the others are compared with.
         steps: Steps in a turn.
     """
+    clock, processor = (
+        {name: [turn[index] for turn in mine] for name, mine in turns.items()}
+        for index in range(2)
+    )
     return [
         {
             "form": name,
-            "ms": 1e3 * statistics.median(turns) / steps,
-            f"ratio to {baseline}": statistics.median(
-                mine / base
-                for mine, base in zip(turns, seconds[baseline], strict=True)
+            "ms": 1e3 * statistics.median(clock[name]) / steps,
+            f"ratio to {baseline}": _ratio(clock[name], clock[baseline]),
+            "ratio of processor time": _ratio(
+                processor[name], processor[baseline]
             ),
         }
-        for name, turns in seconds.items()
+        for name in turns
     ]
 
 
-def _time(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _ratio(mine: Sequence[float], base: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(mine, base, strict=True))
+
+
+def _time(run: Callable[[], Any]) -> Turn:
+    clock, processor = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return Turn(time.perf_counter() - clock, time.process_time() - processor)

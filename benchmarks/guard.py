@@ -85,12 +85,12 @@ def main() -> None:
         with unguarded() if name == BASELINE else contextlib.nullcontext():
             float(forms[name].train_on_batch(images, labels))
 
-    seconds = take_turns(
+    turns = take_turns(
         {name: lambda name=name: step(name) for name in forms},
         options.rounds,
         BASELINE,
     )
-    records = to_records(seconds, BASELINE)
+    records = to_records(turns, BASELINE)
     output = options.output or Path(
         f"outputs/guard_{keras.backend.backend()}.json"
     )

@@ -37,7 +37,7 @@ def main() -> None:
     for form in list(networks):
         if form.startswith("deconvolution"):
             networks[f"{form}, folded"] = keras_deconv.fold(networks[form])
-    seconds = take_turns(
+    turns = take_turns(
         {
             form: lambda model=model: model.predict_on_batch(images)
             for form, model in networks.items()
@@ -52,7 +52,7 @@ def main() -> None:
         f"python benchmarks/inference.py --network {name} "
         f"--batch-size {options.batch_size} --rounds {options.rounds}"
     )
-    write(output, QUESTION, command, to_records(seconds, PLAIN))
+    write(output, QUESTION, command, to_records(turns, PLAIN))
     print(report(read(output)))
 
 

@@ -72,7 +72,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
             float(model.train_on_batch(images, labels))
 
     forms = make_forms(channels, side, sizes["kernel"])
-    seconds = take_turns(
+    turns = take_turns(
         {
             name: lambda model=model: turn(model)
             for name, model in forms.items()
@@ -82,7 +82,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
     )
     return [
         {"axis": axis, "size": size, **record}
-        for record in to_records(seconds, BATCH_NORM, steps=4)
+        for record in to_records(turns, BATCH_NORM, steps=4)
         if record["form"] in forms
     ]
 

@@ -54,7 +54,7 @@ def main() -> None:
         start = time.perf_counter()
         float(model.train_on_batch(images, labels))
         first[form] = time.perf_counter() - start
-    seconds = take_turns(
+    turns = take_turns(
         {
             form: lambda model=model: turn(model)
             for form, model in networks.items()
@@ -62,7 +62,7 @@ def main() -> None:
         options.rounds,
         BATCH_NORM,
     )
-    records = to_records(seconds, BATCH_NORM, steps=STEPS_PER_TURN)
+    records = to_records(turns, BATCH_NORM, steps=STEPS_PER_TURN)
     for record in records:
         record["first step, s"] = first.get(record["form"])
     output = options.output or Path(

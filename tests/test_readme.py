@@ -19,8 +19,8 @@ def run(code, tmp_path, monkeypatch):
     names = {
         "keras": keras,
         "keras_deconv": keras_deconv,
-        "x_train": np.random.default_rng(0).normal(size=(4, 32, 32, 3)),
-        "y_train": np.arange(4),
+        "x_train": np.random.default_rng(0).normal(size=(66, 32, 32, 3)),
+        "y_train": np.arange(66) % 10,
     }
     exec(code, names)
     return names
@@ -44,8 +44,23 @@ def test_keras_cv_backbone(tmp_path, monkeypatch):
     assert names["model"].output_shape == (None, 10)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles MobileNetV2 slowly"
+)
+def test_rules_and_warm_start(tmp_path, monkeypatch):
+    names = run(BLOCKS[2] + BLOCKS[3], tmp_path, monkeypatch)
+    plain = names["model"].predict(names["x_train"], verbose=0)
+    twin = names["twin"].predict(names["x_train"], verbose=0)
+    assert plain.shape == twin.shape
+    run(
+        BLOCKS[2] + "assert twin.get_layer('Conv1').num_iterations == 15",
+        tmp_path,
+        monkeypatch,
+    )
+
+
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 4
 
 
 def test_names_the_defaults():
