@@ -4,10 +4,10 @@
     python benchmarks/ablation.py --summary
 
 Trains the VGG-style network of the examples on CIFAR-10, or a residual one of
-the same widths: with batch
-normalization at several learning rates, and deconvolved with one setting
-changed at a time. SGD with momentum and a cosine schedule; a seed gives all
-variants the same kernels and batches.
+the same widths: with batch normalization at several learning rates, and
+deconvolved by the preset "paper" with one setting changed at a time. SGD with
+momentum and a cosine schedule; a seed gives all variants the same kernels and
+batches.
 
 DIR holds cifar10.npz; without it, Keras downloads the set. The result file is
 rewritten after every run, and started again the script goes on after the last
@@ -128,8 +128,8 @@ class Variant:
     Attributes:
         name: As in the result file.
         learning_rate: Where the cosine schedule starts.
-        settings: Arguments of `deconvolutionize`; None for the network as
-            it is, with batch normalization.
+        settings: What differs from the preset "paper"; None for the network
+            as it is, with batch normalization.
     """
 
     name: str
@@ -195,7 +195,9 @@ def build(variant: Variant, training: Training, seed: int) -> keras.Model:
     model = NETWORKS[training.network](shape, CLASSES, training.widths)
     if variant.settings is None:
         return model
-    return keras_deconv.deconvolutionize(model, **variant.settings)
+    return keras_deconv.deconvolutionize(
+        model, preset="paper", **variant.settings
+    )
 
 
 def train(
