@@ -65,7 +65,12 @@ def work(options: argparse.Namespace) -> None:
     # Before the model is made: it says where weights are put.
     distribution.set_distribution(chosen)
     model = make_model(options, data, **settings)
-    train(model, data, options, model.train_on_batch)
+
+    def step(images, labels):
+        model.reset_metrics()  # Older Keras returns the mean of all steps.
+        return model.train_on_batch(images, labels)
+
+    train(model, data, options, step)
     distribution.set_distribution(None)
     report(options.checkpoint, data)
 

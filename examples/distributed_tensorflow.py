@@ -54,12 +54,13 @@ def environments(count: int) -> list[dict[str, str]]:
     cluster = {"worker": local_addresses(count)}
     return [
         {
+            "no_proxy": "127.0.0.1",
             "TF_CONFIG": json.dumps(
                 {
                     "cluster": cluster,
                     "task": {"type": "worker", "index": index},
                 }
-            )
+            ),
         }
         for index in range(count)
     ]

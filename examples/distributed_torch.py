@@ -5,9 +5,9 @@
 starts a process for each GPU, or two where there is none, each of which
 trains on its part of every batch. So does
 
-    torchrun --nproc-per-node 2 examples/distributed_torch.py
+    torchrun --standalone --nproc-per-node 2 examples/distributed_torch.py
 
-on this machine or, with its other options, on several.
+on this machine, and with its other options on several.
 """
 
 import argparse
@@ -96,8 +96,9 @@ def work(options: argparse.Namespace) -> None:
         with torch.no_grad():
             gradients = [variable.value.grad for variable in variables]
             model.optimizer.apply(gradients, variables)
-            distributed.all_reduce(loss)
-        return loss / count
+        total = loss.detach()
+        distributed.all_reduce(total)
+        return total / count
 
     train(model, data, options, step, is_chief=rank == 0)
     distributed.destroy_process_group()

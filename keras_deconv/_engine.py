@@ -6,6 +6,7 @@ imported only while Keras runs on it.
 
 import contextlib
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -93,10 +94,10 @@ def replica() -> tuple[Any, int]:
             return torch.distributed.get_rank(), (
                 torch.distributed.get_world_size()
             )
-    elif axes := _manual_axes():
+    elif axes := _mapped_axes():
         import jax
 
-        return jax.lax.axis_index(axes), jax.lax.axis_size(axes)
+        return jax.lax.axis_index(tuple(axes)), math.prod(axes.values())
     return 0, 1
 
 
@@ -117,7 +118,7 @@ def all_reduce_sum(vector: Any) -> Any:
     import jax
 
     psum: Any = jax.lax.psum
-    return psum(vector, _manual_axes())
+    return psum(vector, tuple(_mapped_axes()))
 
 
 def may_reduce_in_branches() -> bool:
@@ -125,14 +126,15 @@ def may_reduce_in_branches() -> bool:
     return bool(keras.backend.backend() != "tensorflow")
 
 
-def _manual_axes() -> tuple[str, ...]:
+def _mapped_axes() -> dict[str, int]:
+    """Returns names and sizes of the axes that data is split over here."""
     import jax
 
-    # JAX before 0.5 does not tell.
-    if not hasattr(jax.sharding, "get_abstract_mesh"):
-        return ()
-    axes: tuple[str, ...] = jax.sharding.get_abstract_mesh().manual_axes
-    return axes
+    # Old versions of JAX do not tell.
+    get_mesh = getattr(jax.sharding, "get_abstract_mesh", lambda: None)
+    mesh: Any = get_mesh()
+    axes = getattr(mesh, "manual_axes", ())
+    return {axis: mesh.shape[axis] for axis in axes}
 
 
 @functools.cache

@@ -55,7 +55,11 @@ def fit(synchronized, strategy=None):
     )
     paths = [weight.path for weight in model.weights]
     return [
-        watched | dict(zip(paths, map(np.array, replica), strict=True))
+        watched
+        | {
+            path: value.numpy()
+            for path, value in zip(paths, replica, strict=True)
+        }
         for replica in of_replicas
     ]
 
