@@ -94,7 +94,7 @@ def replica() -> tuple[Any, int]:
             return torch.distributed.get_rank(), (
                 torch.distributed.get_world_size()
             )
-    elif axes := _mapped_axes():
+    elif backend == "jax" and (axes := _mapped_axes()):
         import jax
 
         return jax.lax.axis_index(tuple(axes)), math.prod(axes.values())

@@ -60,9 +60,8 @@ class Shares:
         """Returns the sum of the vectors where it is due, else zeros."""
 
         def zeros() -> Tensor:
-            matrices, features = self.blocks.matrices, self.blocks.features
-            size = self._slots + matrices * features**2
-            return ops.zeros((size,), self.dtype)
+            scatter = self.blocks.matrices * self.blocks.features**2
+            return ops.zeros((self._slots + scatter,), self.dtype)
 
         if is_due is True:
             return all_reduce_sum(vector())

@@ -57,7 +57,7 @@ def start(folder, checkpoint, *arguments, module=()):
 
 def finish(process):
     """Waits for the end of an example; returns what it has printed."""
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0, printed
     return printed
 
@@ -78,7 +78,7 @@ def kill(process):
         if line.startswith("step "):
             break
     os.kill(victim, signal.SIGKILL)
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode != 0
     if victim != process.pid:
         assert "worker 1 has failed, with status -9" in printed

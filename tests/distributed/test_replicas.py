@@ -36,7 +36,7 @@ def results(tmp_path_factory):
         [sys.executable, HERE / f"{BACKEND}_replicas.py", folder],
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        timeout=300,
+        timeout=600,
     )
     return {path.stem: dict(np.load(path)) for path in folder.glob("*.npz")}
 
