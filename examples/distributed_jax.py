@@ -55,8 +55,12 @@ def work(options: argparse.Namespace) -> None:
     data = load(options.dataset, options.data_dir)
     settings = {}
     if options.model_parallel:
-        # A D for each block, so that there is something to divide.
-        settings = {"block_layout": "contiguous", "share_blocks": False}
+        # Many blocks, with a D each, so that there is something to divide.
+        settings = {
+            "block_layout": "contiguous",
+            "block_size": 8,
+            "share_blocks": False,
+        }
         chosen = divide_blocks(make_model(options, data, **settings))
         keras.utils.clear_session()  # Layers get the same names again.
     else:
@@ -65,6 +69,8 @@ def work(options: argparse.Namespace) -> None:
     # Before the model is made: it says where weights are put.
     distribution.set_distribution(chosen)
     model = make_model(options, data, **settings)
+    if options.model_parallel:
+        report_division(model)
 
     def step(images, labels):
         model.reset_metrics()  # Older Keras returns the mean of all steps.
@@ -98,6 +104,15 @@ def divide_blocks(model):
                     key = f".*{layer.name}/{weight.name}"
                     layout[key] = ("model", *[None] * (rank - 1))
     return distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
+
+
+def report_division(model):
+    """Says how many weights are divided: wrong keys are not complained of."""
+    weights = model.non_trainable_weights
+    divided = sum(
+        not weight.value.sharding.is_fully_replicated for weight in weights
+    )
+    print(f"{divided} of {len(weights)} statistics are divided", flush=True)
 
 
 if __name__ == "__main__":

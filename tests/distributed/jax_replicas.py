@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax
 import keras
 import numpy as np
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec
 
 import tiny
@@ -50,7 +51,7 @@ def step_of_shards(synchronized):
     data, whole = PartitionSpec("data"), PartitionSpec()
     mapped = jax.shard_map(
         step,
-        mesh=jax.make_mesh((2,), ("data",)),
+        mesh=Mesh(np.array(jax.devices()), ("data",)),
         in_specs=(whole, data, data),
         out_specs=whole,
         check_vma=False,
