@@ -101,6 +101,9 @@ def work(options: argparse.Namespace) -> None:
         return total / count
 
     train(model, data, options, step, is_chief=rank == 0)
+    # Whoever holds the group last ends it. Python lets go of its lock for
+    # that, the wrapper does not, and may then wait forever.
+    del parallel, step
     distributed.destroy_process_group()
     if rank == 0:
         report(options.checkpoint, data)

@@ -55,8 +55,7 @@ class Whitening(keras.layers.Layer):
             and D.
         synchronized: Whether replicas of a model that is trained on several
             devices whiten by the statistics of the whole batch, or each by
-            those of its own share. JAX knows no shares but in `shard_map`
-            and `pmap`.
+            those of its own share. JAX has no shares but in `shard_map`.
         **kwargs: More arguments of the Keras class.
     """
 

@@ -149,10 +149,9 @@ def test_divided_blocks_train_as_undivided_ones(
     printed = finish(start(folder, "divided.keras", *run))
     assert "8 of 15 statistics are divided" in printed
 
-    # Here, JAX has one device.
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
     common = arguments(folder, "undivided.keras")
-    example("distributed_jax").main([*map(str, common), *run])
+    example("distributed_jax").main([*map(str, common), *run, "--devices", "1"])
     assert "0 of 15 statistics are divided" in capsys.readouterr().out
     (found, _), (wanted, _) = (
         read(folder / f"{name}.keras") for name in ("divided", "undivided")
