@@ -64,7 +64,6 @@ def work(options: argparse.Namespace) -> None:
     # Not on top: the process that starts the others needs none of it.
     import torch
     from torch import distributed
-    from torch.nn.parallel import DistributedDataParallel
 
     from _datasets import load
     from _distributed import check_batch
@@ -76,10 +75,26 @@ def work(options: argparse.Namespace) -> None:
     if has_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if has_gpu else "gloo")
-    rank, count = distributed.get_rank(), distributed.get_world_size()
-    check_batch(options.batch_size, count)
+    is_chief = distributed.get_rank() == 0
+    check_batch(options.batch_size, distributed.get_world_size())
     data = load(options.dataset, options.data_dir)
     model = make_model(options, data)
+    # The wrapper in the step must be gone before its group is: as the last
+    # one to hold the group, it could wait forever for the group's threads.
+    train(model, data, options, make_step(model), is_chief)
+    distributed.destroy_process_group()
+    if is_chief:
+        report(options.checkpoint, data)
+
+
+def make_step(model):
+    """Returns a training step that takes its part of a whole batch."""
+    import torch
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    rank, count = distributed.get_rank(), distributed.get_world_size()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     variables = model.trainable_variables
     # Averages the gradients over all processes. Of the statistics, which
     # have none, it takes no care.
@@ -87,7 +102,7 @@ def work(options: argparse.Namespace) -> None:
 
     def step(images, labels):
         images, labels = (
-            torch.as_tensor(batch[rank::count]).to("cuda" if has_gpu else "cpu")
+            torch.as_tensor(batch[rank::count]).to(device)
             for batch in (images, labels)
         )
         parallel.zero_grad()
@@ -100,13 +115,7 @@ def work(options: argparse.Namespace) -> None:
         distributed.all_reduce(total)
         return total / count
 
-    train(model, data, options, step, is_chief=rank == 0)
-    # Whoever holds the group last ends it. Python lets go of its lock for
-    # that, the wrapper does not, and may then wait forever.
-    del parallel, step
-    distributed.destroy_process_group()
-    if rank == 0:
-        report(options.checkpoint, data)
+    return step
 
 
 if __name__ == "__main__":
