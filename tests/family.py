@@ -25,6 +25,7 @@ SETTINGS = {
     "num_iterations": 4,
     "sampling_stride": 2,
     "share_blocks": False,
+    "synchronized": True,
     "update_every": 2,
     "warmup_steps": 7,
 }
@@ -35,6 +36,7 @@ SCHEDULE = {
     "method",
     "momentum",
     "num_iterations",
+    "synchronized",
     "update_every",
     "warmup_steps",
 }

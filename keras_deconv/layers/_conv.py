@@ -85,6 +85,9 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         freeze_after: Training steps after which the moving averages are
             used for good, or None.
         differentiate: Whether the gradient goes through mean and D.
+        synchronized: Whether replicas of a model that is trained on several
+            devices whiten by the statistics of the whole batch, or each by
+            those of its own share.
         **kwargs: More arguments of `keras.layers.Conv2D`.
 
     Call arguments:

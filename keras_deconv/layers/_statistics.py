@@ -8,7 +8,9 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import replica
 from keras_deconv._types import Tensor
+from keras_deconv.layers._replicas import Shares
 
 
 class SmallBatchWarning(UserWarning):
@@ -109,36 +111,74 @@ class RunningStatistics:
             is_thawed = step < layer.freeze_after
             is_due = ops.logical_and(is_due, is_thawed)
             old = _choose(is_thawed, old, self.moving_values())
-        value: tuple[Tensor, Tensor] = ops.cond(
-            is_due, lambda: self._measure(inputs), lambda: old
-        )
+        value = self._measure(inputs, is_due, old)
         is_valid = ops.logical_and(is_due, _all_finite(value))
         self._record(value, momentum, is_valid)
         self.step.assign(step + 1)
         return value
 
-    def _measure(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure(
+        self,
+        inputs: Tensor,
+        is_due: Any = True,
+        old: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns mean and D of a batch; the old ones if they are not due."""
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
-        _, mean, covariance = self.moments(inputs)
-        return mean, self.root(covariance)
+        moments = self._moments_of_all(inputs, is_due)
+
+        def whiten() -> tuple[Tensor, Tensor]:
+            mean, covariance = moments()
+            return mean, self.root(covariance)
+
+        if is_due is True:
+            return whiten()
+        value: tuple[Tensor, Tensor] = ops.cond(is_due, whiten, lambda: old)
+        return value
+
+    def _moments_of_all(
+        self, inputs: Tensor, is_due: Any
+    ) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Returns what returns mean and covariance, of all replicas.
+
+        Replicas talk to each other before, where they all come by: what is
+        returned may be called in a branch.
+        """
+        index, count = replica() if self.layer.synchronized else (0, 1)
+        if count == 1:
+            return lambda: self.moments(inputs)[1:]
+        shares = Shares(count, self.blocks, self.layer.statistics_dtype)
+        total = shares.sum_where(
+            is_due, lambda: self._share(inputs, shares, index)
+        )
+        return lambda: self._pool(shares, total)
 
     def moments(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
-        layer = self.layer
-        inputs = ops.cast(inputs, layer.statistics_dtype)
+        columns = self._columns(inputs)
         with full_precision():
-            columns = deconv_ops.split_columns(
-                self.patches(inputs), self.blocks
-            )
-            rows = columns.shape[1]
-            self._check_rows(rows, inputs)
             mean = deconv_ops.mean(columns)
             return (
-                rows,
+                columns.shape[1],
                 mean,
-                deconv_ops.covariance(columns, mean, layer.epsilon),
+                deconv_ops.covariance(columns, mean, self.layer.epsilon),
             )
+
+    def _share(self, inputs: Tensor, shares: Shares, index: Tensor) -> Tensor:
+        columns = self._columns(inputs, shares.count)
+        with full_precision():
+            return shares.pack(index, columns)
+
+    def _pool(self, shares: Shares, total: Tensor) -> tuple[Tensor, Tensor]:
+        with full_precision():
+            return deconv_ops.pool(*shares.unpack(total), self.layer.epsilon)
+
+    def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
+        inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        columns = deconv_ops.split_columns(self.patches(inputs), self.blocks)
+        self._check_rows(columns.shape[1], replicas, inputs)
+        return columns
 
     def root(self, covariance: Tensor) -> Tensor:
         """Returns D of a covariance with its ridge."""
@@ -196,7 +236,12 @@ class RunningStatistics:
 
     def _add_pair(self, prefix: str) -> tuple[Any, Any]:
         matrices, features = self.blocks.matrices, self.blocks.features
-        common = {"trainable": False, "dtype": self.layer.statistics_dtype}
+        common = {
+            "trainable": False,
+            "dtype": self.layer.statistics_dtype,
+            # Statistics of each replica by itself would drift apart.
+            "aggregation": "none" if self.layer.synchronized else "mean",
+        }
         return (
             self.layer.add_weight(
                 name=f"{prefix}_mean",
@@ -212,7 +257,9 @@ class RunningStatistics:
             ),
         )
 
-    def _check_rows(self, rows: int | None, inputs: Tensor) -> None:
+    def _check_rows(
+        self, rows: int | None, replicas: int, inputs: Tensor
+    ) -> None:
         if rows is None:
             return
         layer = self.layer
@@ -221,6 +268,7 @@ class RunningStatistics:
                 f"Layer '{layer.name}' needs at least one sample per batch in "
                 f"training. Received: inputs of shape {tuple(inputs.shape)}"
             )
+        rows *= replicas
         is_large_batch = layer.num_iterations > 2 and layer.epsilon < 1e-2
         if rows < self.blocks.features and is_large_batch:
             _warn_of_small_batch(

@@ -53,6 +53,9 @@ class Whitening(keras.layers.Layer):
             used for good (the paper: 200 for the first layer), or None.
         differentiate: Whether the gradient of the inputs goes through mean
             and D.
+        synchronized: Whether replicas of a model that is trained on several
+            devices whiten by the statistics of the whole batch, or each by
+            those of its own share. JAX has no shares but in `shard_map`.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -69,6 +72,7 @@ class Whitening(keras.layers.Layer):
         warmup_steps: int = 100,
         freeze_after: int | None = None,
         differentiate: bool = True,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -82,6 +86,7 @@ class Whitening(keras.layers.Layer):
         if freeze_after is not None:
             self.freeze_after = check_count("freeze_after", freeze_after)
         self.differentiate = check_flag("differentiate", differentiate)
+        self.synchronized = check_flag("synchronized", synchronized)
         if method == "minimax" and num_iterations != 5:
             raise ValueError(
                 "`num_iterations` must be 5 with the method 'minimax', which "

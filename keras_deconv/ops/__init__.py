@@ -21,6 +21,9 @@ from keras_deconv.ops._blocks import split_columns
 from keras_deconv.ops._blocks import split_kernel
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
+from keras_deconv.ops._covariance import pool
+from keras_deconv.ops._covariance import rows
+from keras_deconv.ops._covariance import scatter
 from keras_deconv.ops._fold import fold
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
@@ -36,8 +39,11 @@ __all__ = [
     "mean",
     "merge_columns",
     "merge_kernel",
+    "pool",
     "product",
+    "rows",
     "sampled_patches",
+    "scatter",
     "split_columns",
     "split_kernel",
     "sqrt_pair",

@@ -7,7 +7,7 @@ from keras_deconv._types import Tensor
 
 def mean(columns: Tensor) -> Tensor:
     """Returns the mean row of `(matrices, rows, F)`: `(matrices, F)`."""
-    return ops.sum(columns, axis=1) / _rows(columns)
+    return ops.sum(columns, axis=1) / rows(columns)
 
 
 def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
@@ -25,6 +25,11 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     Returns:
         `(matrices, F, F)`.
     """
+    return _with_ridge(scatter(columns, mean) / rows(columns), epsilon)
+
+
+def scatter(columns: Tensor, mean: Tensor) -> Tensor:
+    """Returns `(X - mean)^T (X - mean)`: `(matrices, F, F)`."""
     # The centred columns sum to zero, so moving the mean changes nothing to
     # first order: its gradient is zero, and not worth a pass over all rows.
     mean = ops.expand_dims(ops.stop_gradient(mean), 1)
@@ -33,10 +38,43 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     # to itself, each factor would take a product of its own with all rows.
     product = ops.einsum("grf,grh->gfh", ops.stop_gradient(centred), centred)
     product = product + (product - ops.stop_gradient(product))
-    product = (product + ops.swapaxes(product, -1, -2)) / 2
-    ridge = epsilon * ops.eye(columns.shape[-1], dtype=columns.dtype)
-    return product / _rows(columns) + ridge
+    return (product + ops.swapaxes(product, -1, -2)) / 2
 
 
-def _rows(columns: Tensor) -> Tensor:
+def pool(
+    counts: Tensor, means: Tensor, scatters: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Returns mean and covariance of columns that lie in several parts.
+
+    Each part has been centred on its own mean; what is missing is the
+    scatter of these means (Chan, Golub and LeVeque, 1979):
+    `sum_i S_i + sum_i n_i (mean_i - mean) (mean_i - mean)^T`.
+
+    Args:
+        counts: n, the rows of each part, `(parts,)`.
+        means: The mean of each part, `(parts, matrices, F)`.
+        scatters: The sum of the scatters of all parts, `(matrices, F, F)`.
+        epsilon: The ridge, as in `covariance`.
+
+    Returns:
+        `(matrices, F)` and `(matrices, F, F)`, as `mean` and `covariance`
+        return them of all columns together; so are their gradients.
+    """
+    total = ops.sum(counts)
+    mean = ops.einsum("p,pgf->gf", counts / total, means)
+    # Moving the mean changes nothing here either.
+    steps = means - ops.stop_gradient(mean)
+    weighted = ops.reshape(counts, (-1, 1, 1)) * steps
+    between = ops.einsum("pgf,pgh->gfh", weighted, steps)
+    return mean, _with_ridge((scatters + between) / total, epsilon)
+
+
+def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:
+    return covariance + epsilon * ops.eye(
+        covariance.shape[-1], dtype=covariance.dtype
+    )
+
+
+def rows(columns: Tensor) -> Tensor:
+    """Returns the number of rows of `(matrices, rows, F)`, in its dtype."""
     return ops.cast(ops.shape(columns)[1], columns.dtype)

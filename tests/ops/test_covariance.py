@@ -8,6 +8,9 @@ import oracle
 from keras_deconv.ops import covariance
 from keras_deconv.ops import inverse_sqrt
 from keras_deconv.ops import mean
+from keras_deconv.ops import pool
+from keras_deconv.ops import rows
+from keras_deconv.ops import scatter
 
 
 @pytest.fixture
@@ -64,3 +67,52 @@ def test_root_of_the_oracle_is_exact_too(columns):
     compare.assert_close(
         oracle.inverse_sqrt(matrix, 40), oracle.exact_inverse_sqrt(matrix)
     )
+
+
+def pooled(columns, epsilon=0.5):
+    """Mean and covariance of columns that lie in three parts."""
+    parts = columns[:, :5], columns[:, 5:20], columns[:, 20:]
+    means = [mean(part) for part in parts]
+    scatters = [scatter(x, mu) for x, mu in zip(parts, means, strict=True)]
+    return pool(
+        ops.stack([rows(part) for part in parts]),
+        ops.stack(means),
+        sum(scatters),
+        epsilon,
+    )
+
+
+@pytest.fixture
+def uneven(columns):
+    """Columns whose parts have means of their own."""
+    return columns + np.linspace(-3, 3, 50, dtype="float32")[:, None]
+
+
+def test_parts_are_pooled_as_if_they_were_one(uneven):
+    mu, cov = pooled(ops.convert_to_tensor(uneven))
+    compare.assert_close(mu, uneven.astype("float64").mean(1))
+    for group in range(2):
+        expected = np.cov(uneven[group].astype("float64").T, bias=True)
+        compare.assert_close(cov[group], expected + 0.5 * np.eye(6))
+
+
+def test_large_mean_of_parts_does_not_cancel(rng):
+    columns = (rng.normal(size=(1, 4096, 8)) + 1000).astype("float32")
+    _, actual = pooled(ops.convert_to_tensor(columns), 1e-5)
+    expected = np.cov(columns[0].astype("float64").T, bias=True)
+    compare.assert_close(actual[0], expected + 1e-5 * np.eye(8), 1e-4)
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["mean", "covariance"])
+def test_gradient_of_parts_is_that_of_the_whole(uneven, rng, index):
+    def whole(x):
+        mu = mean(x)
+        return mu, covariance(x, mu, 0.5)
+
+    shape = [(2, 6), (2, 6, 6)][index]
+    upstream = rng.normal(size=shape).astype("float32")
+    actual, expected = (
+        gradients.gradient(lambda x, f=f: f(x)[index], uneven, upstream)
+        for f in (pooled, whole)
+    )
+    compare.assert_close(actual, ops.convert_to_numpy(expected))

@@ -1,0 +1,76 @@
+"""Statistics of a batch that is shared out among replicas."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import all_reduce_sum
+from keras_deconv._engine import may_reduce_in_branches
+from keras_deconv._types import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """What replicas send each other of their shares: one vector a layer.
+
+    Every replica fills in a vector, and these are summed. Rows and mean go
+    into a slot that the others leave at zero, so that all of them arrive;
+    the scatter about that mean is added up.
+
+    Attributes:
+        count: How many replicas there are.
+        blocks: The blocks of the layer.
+        dtype: Of the vector.
+    """
+
+    count: int
+    blocks: deconv_ops.Blocks
+    dtype: str
+
+    def pack(self, index: Tensor, columns: Tensor) -> Tensor:
+        """Returns the vector of the replica `index`, of its columns."""
+        mean = deconv_ops.mean(columns)
+        scatter = deconv_ops.scatter(columns, mean)
+        slot = ops.concatenate(
+            [
+                ops.reshape(deconv_ops.rows(columns), (1,)),
+                ops.reshape(mean, (-1,)),
+            ]
+        )
+        is_mine = ops.cast(ops.equal(ops.arange(self.count), index), self.dtype)
+        slots = ops.expand_dims(is_mine, 1) * slot
+        return ops.concatenate(
+            [ops.reshape(slots, (-1,)), ops.reshape(scatter, (-1,))]
+        )
+
+    def unpack(self, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns rows and means of all replicas, and the whole scatter."""
+        matrices, features = self.blocks.matrices, self.blocks.features
+        slots = ops.reshape(total[: self._slots], (self.count, -1))
+        return (
+            ops.stop_gradient(slots[:, 0]),
+            ops.reshape(slots[:, 1:], (self.count, matrices, features)),
+            ops.reshape(total[self._slots :], (matrices, features, features)),
+        )
+
+    def sum_where(self, is_due: Any, vector: Callable[[], Tensor]) -> Tensor:
+        """Returns the sum of the vectors where it is due, else zeros."""
+
+        def zeros() -> Tensor:
+            scatter = self.blocks.matrices * self.blocks.features**2
+            return ops.zeros((self._slots + scatter,), self.dtype)
+
+        if is_due is True:
+            return all_reduce_sum(vector())
+        if may_reduce_in_branches():
+            return ops.cond(is_due, lambda: all_reduce_sum(vector()), zeros)
+        # Zeros are sent in vain on steps that are not due.
+        return all_reduce_sum(ops.cond(is_due, vector, zeros))
+
+    @property
+    def _slots(self) -> int:
+        """Length of all slots."""
+        return self.count * (1 + self.blocks.matrices * self.blocks.features)

@@ -1,0 +1,59 @@
+"""Synchronized layers where there is one device.
+
+Where there are more, see `tests/distributed`.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_deconv
+from keras_deconv import SmallBatchWarning
+from keras_deconv.layers import _statistics
+
+
+def train(inputs, **settings):
+    """Returns outputs and weights of two steps."""
+    keras.utils.set_random_seed(0)
+    layer = keras_deconv.DeconvDense(2, **settings)
+    outputs = [layer(inputs, training=True) for _ in range(2)]
+    return [ops.convert_to_numpy(x) for x in (*outputs, *layer.weights)]
+
+
+@pytest.mark.parametrize("update_every", [1, 2])
+def test_one_device_is_not_affected(update_every, correlated):
+    inputs = correlated(16, 3)
+    settings = {"update_every": update_every, "warmup_steps": 0}
+    for mine, other in zip(
+        train(inputs, **settings, synchronized=True),
+        train(inputs, **settings),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_files_from_before_are_not_synchronized():
+    config = keras_deconv.DeconvDense(2, synchronized=True).get_config()
+    assert config.pop("synchronized") is True
+    assert keras_deconv.DeconvDense.from_config(config).synchronized is False
+
+
+def test_flag_is_checked():
+    with pytest.raises(ValueError, match=r"`synchronized` must be True or"):
+        keras_deconv.DeconvDense(2, synchronized="yes")
+
+
+@pytest.mark.parametrize(("replicas", "is_small"), [(2, True), (4, False)])
+def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
+    """Ten samples a replica, of 32 features."""
+    monkeypatch.setattr(SmallBatchWarning, "was_given", False)
+    monkeypatch.setattr(_statistics, "replica", lambda: (0, replicas))
+    monkeypatch.setattr(
+        _statistics.Shares, "sum_where", lambda shares, is_due, make: make()
+    )
+    layer = keras_deconv.DeconvDense(
+        2, block_size=32, update_every=1, synchronized=True
+    )
+    layer(np.ones((10, 32), "float32"), training=True)
+    assert SmallBatchWarning.was_given is is_small
