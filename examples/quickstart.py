@@ -12,10 +12,8 @@ KERAS_BACKEND picks the backend, TensorFlow by default.
 
 import argparse
 import logging
-import math
 import os
 import time
-from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 import keras_deconv
+from _arguments import positive
 from _comparison import BATCH_NORM
 from _comparison import DECONV
 from _comparison import Candidate
@@ -119,19 +118,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default=Path("outputs/quickstart.png"))
     return parser
-
-
-def positive(kind: type) -> Callable[[str], float]:
-    """Returns an argument type: a `kind` of number above zero."""
-
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise ValueError(text)
-        return value
-
-    convert.__name__ = f"positive {kind.__name__}"
-    return convert
 
 
 def describe(name: str, data: Dataset, settings: Settings) -> str:
