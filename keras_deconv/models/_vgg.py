@@ -1,14 +1,17 @@
-"""VGG for images of 32 x 32.
+"""VGG, for images of 32 x 32 and of 224 x 224.
 
 "Very Deep Convolutional Networks for Large-Scale Image Recognition"
-(Simonyan and Zisserman, ICLR 2015), with batch normalization and one dense
-layer, as is usual on CIFAR.
+(Simonyan and Zisserman, ICLR 2015), with batch normalization; for small
+images with one dense layer, as is usual on CIFAR.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
+
+from keras_deconv.models._blocks import conv_norm_relu
 
 # Filters of the convolutions; 0 stands for a max pooling.
 _VGG11 = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
@@ -40,6 +43,22 @@ def vgg16(
     return _vgg(_VGG16, num_classes, input_shape, "vgg16")
 
 
+def imagenet_vgg11(
+    num_classes: int = 1000, input_shape: tuple[int, int, int] = (224, 224, 3)
+) -> keras.Model:
+    """Returns VGG11 with batch normalization and three dense layers.
+
+    Its outputs are logits.
+    """
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(_features(inputs, _VGG11))
+    for _ in range(2):
+        x = layers.Dense(4096, activation="relu")(x)
+        x = layers.Dropout(0.5)(x)
+    logits = layers.Dense(num_classes, name="head")(x)
+    return keras.Model(inputs, logits, name="imagenet_vgg11")
+
+
 def _vgg(
     stages: Sequence[int],
     num_classes: int,
@@ -47,13 +66,17 @@ def _vgg(
     name: str,
 ) -> keras.Model:
     inputs = keras.Input(input_shape)
-    x = inputs
+    x = layers.Flatten()(_features(inputs, stages))
+    logits = layers.Dense(num_classes, name="head")(x)
+    return keras.Model(inputs, logits, name=name)
+
+
+def _features(x: Any, stages: Sequence[int]) -> Any:
+    name: str | None = "stem"
     for filters in stages:
         if filters:
-            x = layers.Conv2D(filters, 3, padding="same")(x)
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-            x = layers.ReLU()(x)
+            x = conv_norm_relu(x, filters, 3, use_bias=True, name=name)
+            name = None
         else:
             x = layers.MaxPooling2D()(x)
-    x = layers.Flatten()(x)
-    return keras.Model(inputs, layers.Dense(num_classes)(x), name=name)
+    return x
