@@ -89,7 +89,7 @@ def training_batch(pairs: Sequence[Pair], crop: int) -> MakeBatch:
     return make
 
 
-def test_batch(pairs: Sequence[Pair], crop: int) -> MakeBatch:
+def evaluation_batch(pairs: Sequence[Pair], crop: int) -> MakeBatch:
     """Returns how batches of squares are made: see `squares`.
 
     A pick is a pair; it makes as many samples as squares fit into it.
@@ -125,8 +125,7 @@ def random_crop(
     if rng.random() < 0.5:
         image, labels = mirror(image), mirror(labels)
     left, top = (
-        int(rng.integers(0, max(length - size, 0) + 1))
-        for length in image.size
+        int(rng.integers(0, max(length - size, 0) + 1)) for length in image.size
     )
     part = (slice(top, top + size), slice(left, left + size))
     found = np.asarray(image)[part]
@@ -138,9 +137,7 @@ def random_crop(
     return pixels, ids
 
 
-def squares(
-    image: Image.Image, labels: Image.Image, size: int
-) -> list[Batch]:
+def squares(image: Image.Image, labels: Image.Image, size: int) -> list[Batch]:
     """Scales an image to a height of `size`, and cuts it into squares.
 
     The images of Cityscapes are twice as wide as high: nothing is left over.

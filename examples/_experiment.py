@@ -53,6 +53,8 @@ class Experiment:
         epsilon: Ridge, in place of the preset's.
         precision: Of activations: `"float32"`, `"float16"`, `"bfloat16"`.
         steps_per_epoch: The most steps of an epoch; None for all.
+        image_size: Side of the images, where that is a choice.
+        network_arguments: More arguments of the network, as JSON.
         distributed: Whether a batch is spread over all devices.
     """
 
@@ -70,6 +72,8 @@ class Experiment:
     epsilon: float | None = None
     precision: str = FLOAT32
     steps_per_epoch: int | None = None
+    image_size: int | None = None
+    network_arguments: str | None = None
     distributed: bool = False
 
     def columns(self) -> dict[str, str]:
@@ -120,12 +124,12 @@ class Task:
     build: Callable[[], keras.Model]
     train: Batches
     test: Batches
-    loss: Callable[[], keras.losses.Loss] = (
-        lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss: Callable[[], keras.losses.Loss] = lambda: (
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
-    metrics: Callable[[], list[keras.metrics.Metric]] = (
-        lambda: [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-    )
+    metrics: Callable[[], list[keras.metrics.Metric]] = lambda: [
+        keras.metrics.SparseCategoricalAccuracy("accuracy")
+    ]
     optimizer: Callable[..., keras.optimizers.Optimizer] = cosine_sgd
     save: Path | None = None
 
@@ -304,8 +308,8 @@ def _machine() -> dict[str, str]:
     versions.append(f"keras-deconv {keras_deconv.__version__}")
     return {
         "versions": ", ".join(versions),
-        "device": found["GPU"] or f"{found['CPU']}, {found['usable cores']} "
-        "cores",
+        "device": found["GPU"]
+        or f"{found['CPU']}, {found['usable cores']} cores",
         "date": found["date"],
         "commit": text(found["git commit"]),
     }

@@ -91,7 +91,7 @@ def training_batch(images: Images, size: int) -> MakeBatch:
     return make
 
 
-def test_batch(images: Images, size: int) -> MakeBatch:
+def evaluation_batch(images: Images, size: int) -> MakeBatch:
     """Returns how batches of centre crops are made."""
 
     def make(picks: np.ndarray, rng: np.random.Generator) -> Batch:

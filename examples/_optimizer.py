@@ -32,9 +32,7 @@ class CoupledSGD(keras.optimizers.SGD):
         name="coupled_sgd",
         **kwargs,
     ):
-        super().__init__(
-            learning_rate, momentum=momentum, name=name, **kwargs
-        )
+        super().__init__(learning_rate, momentum=momentum, name=name, **kwargs)
         self.l2 = l2
 
     def update_step(self, gradient, variable, learning_rate):

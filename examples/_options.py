@@ -27,6 +27,8 @@ FLAGS = {
     "num_iterations": "--num-iterations",
     "epsilon": "--epsilon",
     "steps_per_epoch": "--steps-per-epoch",
+    "image_size": "--image-size",
+    "network_arguments": "--network-arguments",
 }
 NUMBERS = ("learning_rate", "weight_decay", "epsilon")
 
@@ -118,9 +120,16 @@ def add_training(
 
 
 def make_experiments(
-    options: argparse.Namespace, experiment: str, dataset: str
+    options: argparse.Namespace, experiment: str, dataset: str, **fixed: Any
 ) -> Iterator[Experiment]:
-    """Yields a run of every combination that the command line names."""
+    """Yields a run of every combination that the command line names.
+
+    Args:
+        options: What `add_training` has added, and `network`.
+        experiment: As in `Experiment`.
+        dataset: As in `Experiment`.
+        **fixed: What else all runs have in common.
+    """
     rates = options.learning_rate or [options.default_learning_rate]
     for epochs, network, batch_size, decay, seed, norm in itertools.product(
         options.epochs,
@@ -149,6 +158,7 @@ def make_experiments(
                 precision=options.mixed_precision,
                 steps_per_epoch=options.steps_per_epoch,
                 distributed=options.distributed,
+                **fixed,
             )
 
 

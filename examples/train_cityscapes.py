@@ -36,7 +36,7 @@ from _cityscapes import CLASSES
 from _cityscapes import IGNORED
 from _cityscapes import Pair
 from _cityscapes import find_pairs
-from _cityscapes import test_batch
+from _cityscapes import evaluation_batch
 from _cityscapes import training_batch
 from _distribution import data_parallel
 from _experiment import DECONV
@@ -67,21 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train, test = (
             find_pairs(options.data_dir, split) for split in ("train", "val")
         )
+        experiments = make_experiments(
+            options, "cityscapes", "cityscapes", image_size=options.image_size
+        )
         tasks = [
-            (experiment, make_task(train, test, experiment, options))
-            for experiment in make_experiments(
-                options, "cityscapes", "cityscapes"
-            )
+            (each, make_task(train, test, each, options.threads))
+            for each in experiments
         ]
         devices = data_parallel(options.distributed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     with devices:
-        run_all(
-            tasks,
-            lambda experiment: make_command(experiment, options),
-            options.output,
-        )
+        run_all(tasks, make_command, options.output)
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -90,7 +87,7 @@ def options_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data-dir", type=Path, required=True, metavar="DIR")
     add("--network", nargs="+", choices=NETWORKS, default=NETWORKS)
-    add("--crop", type=positive(int), default=480, help="default: 480")
+    add("--image-size", type=positive(int), default=480, help="default: 480")
     add(
         "--threads",
         type=positive(int),
@@ -112,10 +109,10 @@ def make_task(
     train: Sequence[Pair],
     test: Sequence[Pair],
     experiment: Experiment,
-    options: argparse.Namespace,
+    threads: int,
 ) -> Task:
     """Returns the network, the batches and the metrics of a run."""
-    crop = options.crop
+    crop = experiment.image_size
 
     def build():
         model = getattr(models, experiment.network)(
@@ -135,13 +132,13 @@ def make_task(
             experiment.batch_size,
             seed=experiment.seed,
             steps=experiment.steps_per_epoch,
-            threads=options.threads,
+            threads=threads,
         ),
         Batches(
-            test_batch(test, crop),
+            evaluation_batch(test, crop),
             len(test),
             experiment.batch_size,
-            threads=options.threads,
+            threads=threads,
         ),
         loss=make_loss,
         metrics=make_metrics,
@@ -169,10 +166,9 @@ def make_metrics() -> list[keras.metrics.Metric]:
     ]
 
 
-def make_command(experiment: Experiment, options: argparse.Namespace) -> str:
+def make_command(experiment: Experiment) -> str:
     """Returns the command that makes one run again."""
-    words = ("--data-dir", "DIR", "--crop", str(options.crop))
-    return command("train_cityscapes", experiment, *words)
+    return command("train_cityscapes", experiment, "--data-dir", "DIR")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ import _backbones
 from _arguments import positive
 from _batches import Batches
 from _distribution import data_parallel
-from _experiment import BATCH
 from _experiment import DECONV
 from _experiment import Experiment
 from _experiment import Task
@@ -41,7 +40,7 @@ from _experiment import deconvolved
 from _experiment import run_all
 from _imagenet import Images
 from _imagenet import find_images
-from _imagenet import test_batch
+from _imagenet import evaluation_batch
 from _imagenet import training_batch
 from _options import add_training
 from _options import command
@@ -63,19 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train, test = (
             find_images(options.data_dir, split) for split in ("train", "val")
         )
+        experiments = make_experiments(
+            options,
+            "imagenet",
+            "imagenet",
+            image_size=options.image_size,
+            network_arguments=options.network_arguments,
+        )
         tasks = [
-            (experiment, make_task(train, test, experiment, options))
-            for experiment in make_experiments(options, "imagenet", "imagenet")
+            (each, make_task(train, test, each, options.threads))
+            for each in experiments
         ]
         devices = data_parallel(options.distributed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     with devices:
-        run_all(
-            tasks,
-            lambda experiment: make_command(experiment, options),
-            options.output,
-        )
+        run_all(tasks, make_command, options.output)
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -92,8 +94,7 @@ def options_parser() -> argparse.ArgumentParser:
     )
     add(
         "--network-arguments",
-        type=json.loads,
-        default={},
+        type=json_object,
         metavar="JSON",
         help="more arguments of the network's constructor, as a JSON object",
     )
@@ -115,21 +116,25 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def json_object(text: str) -> str:
+    """An argument type: a JSON object, as text."""
+    if not isinstance(json.loads(text), dict):
+        raise ValueError(text)
+    return text
+
+
 def make_task(
-    train: Images,
-    test: Images,
-    experiment: Experiment,
-    options: argparse.Namespace,
+    train: Images, test: Images, experiment: Experiment, threads: int
 ) -> Task:
     """Returns the network and the batches of a run."""
-    size = options.image_size
+    size = experiment.image_size
 
     def build():
         model = _backbones.build(
             experiment.network,
             int(train.labels.max()) + 1,
             (size, size, 3),
-            options.network_arguments,
+            json.loads(experiment.network_arguments or "{}"),
             experiment.seed,
         )
         return deconvolved(model, experiment, **rules(experiment))
@@ -142,13 +147,13 @@ def make_task(
             experiment.batch_size,
             seed=experiment.seed,
             steps=experiment.steps_per_epoch,
-            threads=options.threads,
+            threads=threads,
         ),
         Batches(
-            test_batch(test, size),
+            evaluation_batch(test, size),
             len(test.labels),
             EVALUATION_BATCH,
-            threads=options.threads,
+            threads=threads,
         ),
     )
 
@@ -161,12 +166,9 @@ def rules(experiment: Experiment) -> dict[str, object]:
     return {}
 
 
-def make_command(experiment: Experiment, options: argparse.Namespace) -> str:
+def make_command(experiment: Experiment) -> str:
     """Returns the command that makes one run again."""
-    words = ["--data-dir", "DIR", "--image-size", str(options.image_size)]
-    if options.network_arguments:
-        words += ["--network-arguments", json.dumps(options.network_arguments)]
-    return command("train_imagenet", experiment, *words)
+    return command("train_imagenet", experiment, "--data-dir", "DIR")
 
 
 if __name__ == "__main__":
