@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.model is not None:
             check(keras.models.load_model(options.model), data)
         tune = [each for seed in options.seeds for each in plan(options, seed)]
-        batches = {each: make_batches(data, each, each.seed + 1) for each in tune}
+        batches = {
+            each: make_batches(data, each, each.seed + 1) for each in tune
+        }
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if options.model is None:

@@ -23,9 +23,7 @@ def test_flip_and_crop_gives_every_window(augment, rng):
     found = augment.flip_and_crop(images.repeat(400, 0), rng, padding=1)
     assert found.dtype == np.uint8
     assert found.flags.c_contiguous
-    counts = [
-        (found == window).all(axis=(1, 2, 3)).sum() for window in windows
-    ]
+    counts = [(found == window).all(axis=(1, 2, 3)).sum() for window in windows]
     # Each of 18 windows comes about 22 times out of 400, and nothing else.
     assert sum(counts) == 400
     assert min(counts) > 5

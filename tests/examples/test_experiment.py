@@ -86,7 +86,11 @@ def log(output):
     (path,) = output.glob("*/log.csv")
     with path.open() as file:
         return [
-            {key: float(value) for key, value in row.items() if key != "seconds"}
+            {
+                key: float(value)
+                for key, value in row.items()
+                if key != "seconds"
+            }
             for row in csv.DictReader(file)
         ]
 
@@ -185,7 +189,12 @@ def test_precision_is_that_of_the_run_alone(
 def test_deconvolved(experiment, spec):
     deconv = importlib.import_module("keras_deconv")
     network = keras.Sequential(
-        [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
     )
     assert experiment.deconvolved(network, spec()) is network
     twin = experiment.deconvolved(

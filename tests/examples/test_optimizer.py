@@ -17,7 +17,9 @@ def test_decay_goes_through_the_momentum(optimizer, rng):
     sgd = optimizer.CoupledSGD(0.1, momentum=0.9, l2=0.5)
     weights, velocity = start.copy(), np.zeros(4)
     for gradient in gradients:
-        sgd.apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
+        sgd.apply(
+            [keras.ops.convert_to_tensor(gradient, "float32")], [variable]
+        )
         velocity = 0.9 * velocity - 0.1 * (gradient + 0.5 * weights)
         weights = weights + velocity
     np.testing.assert_allclose(
