@@ -89,15 +89,24 @@ class Batches(keras.utils.PyDataset):
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Tells batches which epoch they are for: a resumed run skips some."""
+    """Gives every epoch its own random numbers: a resumed run skips some.
+
+    Both the batches and the layers that draw numbers, such as `Dropout`,
+    whose state Keras does not save with the weights.
+    """
 
     def __init__(self, batches: Batches):
         super().__init__()
         self._batches = batches
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Shuffles for the epoch."""
+        """Shuffles, and moves the layers to where they draw this epoch."""
         self._batches.start_epoch(epoch)
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed, _ = keras.ops.convert_to_numpy(variable)
+                count = np.uint32(epoch % 2**12 * 2**20)
+                variable.assign(np.array([seed, count], "uint32"))
 
 
 @functools.cache

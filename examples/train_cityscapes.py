@@ -35,8 +35,8 @@ from _batches import Batches
 from _cityscapes import CLASSES
 from _cityscapes import IGNORED
 from _cityscapes import Pair
-from _cityscapes import find_pairs
 from _cityscapes import evaluation_batch
+from _cityscapes import find_pairs
 from _cityscapes import training_batch
 from _distribution import data_parallel
 from _experiment import DECONV

@@ -39,8 +39,8 @@ from _experiment import Task
 from _experiment import deconvolved
 from _experiment import run_all
 from _imagenet import Images
-from _imagenet import find_images
 from _imagenet import evaluation_batch
+from _imagenet import find_images
 from _imagenet import training_batch
 from _options import add_training
 from _options import command

@@ -95,6 +95,8 @@ def log(output):
         ]
 
 
+# What a kill leaves open is closed by no one.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_killed_run_goes_on(experiment, spec, task, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(experiment, spec(), task(spec()), whole)
