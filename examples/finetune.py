@@ -49,8 +49,8 @@ from _experiment import Experiment
 from _experiment import Task
 from _experiment import run_all
 from _finetune import convert
+from _grid import make_parser
 from _network import build_network
-from _options import make_parser
 from _training import EVALUATION_BATCH
 from _training import accuracy
 

@@ -44,12 +44,12 @@ from _experiment import Experiment
 from _experiment import Task
 from _experiment import deconvolved
 from _experiment import run_all
+from _grid import add_training
+from _grid import command
+from _grid import make_experiments
+from _grid import make_parser
 from _metrics import PixelAccuracy
 from _optimizer import polynomial_sgd
-from _options import add_training
-from _options import command
-from _options import make_experiments
-from _options import make_parser
 from _paper import settings_for
 from keras_deconv import models
 

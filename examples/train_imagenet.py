@@ -38,14 +38,14 @@ from _experiment import Experiment
 from _experiment import Task
 from _experiment import deconvolved
 from _experiment import run_all
+from _grid import add_training
+from _grid import command
+from _grid import make_experiments
+from _grid import make_parser
 from _imagenet import Images
 from _imagenet import evaluation_batch
 from _imagenet import find_images
 from _imagenet import training_batch
-from _options import add_training
-from _options import command
-from _options import make_experiments
-from _options import make_parser
 from _paper import settings_for
 
 # TensorFlow warns of every new model that its function is traced again.

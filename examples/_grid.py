@@ -1,4 +1,4 @@
-"""Arguments that the command lines of the examples share."""
+"""Command lines that name runs: a run of every combination of values."""
 
 import argparse
 import itertools
