@@ -3,6 +3,7 @@
 import datetime
 import functools
 import importlib
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,15 @@ from typing import Any
 
 import keras
 import numpy as np
+
+RUN_FILE = "run.json"
+
+
+def record(folder: Path, command: str) -> None:
+    """Writes beside logs by which command and on what they were made."""
+    content = {"command": command, "environment": environment()}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / RUN_FILE).write_text(text, "utf-8")
 
 
 @functools.cache

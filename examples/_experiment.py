@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import math
+import re
 import shutil
 import sys
 import time
@@ -89,14 +90,14 @@ class Experiment:
         columns = self.columns()
         digest = hashlib.sha256(repr(columns).encode()).hexdigest()[:8]
         words = (
-            self.network.replace("/", "-").replace(":", "-"),
+            self.network,
             self.dataset,
             self.norm,
             f"{self.epochs}epochs",
             f"seed{self.seed}",
             digest,
         )
-        return "-".join(words)
+        return file_name(" ".join(words))
 
     def __str__(self) -> str:
         preset = f" ({self.preset})" if self.preset else ""
@@ -239,6 +240,11 @@ def deconvolved(
         if value is not None:
             settings[name] = value
     return keras_deconv.deconvolutionize(model, **settings)
+
+
+def file_name(words: str) -> str:
+    """Returns words as a name of a file that needs no quotes."""
+    return re.sub(r"[^\w.]+", "-", words)
 
 
 def text(value: Any) -> str:
