@@ -91,22 +91,30 @@ class Batches(keras.utils.PyDataset):
 class FollowEpochs(keras.callbacks.Callback):
     """Gives every epoch its own random numbers: a resumed run skips some.
 
-    Both the batches and the layers that draw numbers, such as `Dropout`,
-    whose state Keras does not save with the weights.
+    Both the batches and the layers that draw numbers. Keras does not save
+    the state of these with the weights; `Dropout` on PyTorch has none, and
+    draws from PyTorch's own generator.
+
+    Args:
+        batches: What the model is trained on.
+        seed: Of the run.
     """
 
-    def __init__(self, batches: Batches):
+    def __init__(self, batches: Batches, seed: int):
         super().__init__()
         self._batches = batches
+        self._seed = seed
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Shuffles, and moves the layers to where they draw this epoch."""
+        """Shuffles, and seeds what draws numbers."""
         self._batches.start_epoch(epoch)
+        sequence = np.random.SeedSequence([self._seed, epoch])
+        (seed,) = sequence.generate_state(1)
+        keras.utils.set_random_seed(int(seed))
         for variable in self.model.variables:
             if variable.name == "seed_generator_state":
-                seed, _ = keras.ops.convert_to_numpy(variable)
-                count = np.uint32(epoch % 2**12 * 2**20)
-                variable.assign(np.array([seed, count], "uint32"))
+                first, _ = keras.ops.convert_to_numpy(variable)
+                variable.assign(np.array([first, seed], "uint32"))
 
 
 @functools.cache

@@ -46,11 +46,11 @@ from _experiment import BATCH
 from _experiment import DECONV
 from _experiment import NORMS
 from _experiment import Experiment
-from _experiment import Task
-from _experiment import run_all
 from _finetune import convert
 from _grid import make_parser
 from _network import build_network
+from _runs import Task
+from _runs import run_all
 from _training import EVALUATION_BATCH
 from _training import accuracy
 

@@ -45,9 +45,7 @@ from _datasets import load_raw
 from _distribution import data_parallel
 from _experiment import DECONV
 from _experiment import Experiment
-from _experiment import Task
 from _experiment import deconvolved
-from _experiment import run_all
 from _grid import add_training
 from _grid import command
 from _grid import make_experiments
@@ -58,6 +56,8 @@ from _recipes import TABLE_1_DATASETS
 from _recipes import TABLE_1_EPOCHS
 from _recipes import TABLE_1_NETWORKS
 from _recipes import TABLE_4
+from _runs import Task
+from _runs import run_all
 from keras_deconv import models
 
 # TensorFlow warns of every new model that its function is traced again.

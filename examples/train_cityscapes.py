@@ -41,9 +41,7 @@ from _cityscapes import training_batch
 from _distribution import data_parallel
 from _experiment import DECONV
 from _experiment import Experiment
-from _experiment import Task
 from _experiment import deconvolved
-from _experiment import run_all
 from _grid import add_training
 from _grid import command
 from _grid import make_experiments
@@ -51,6 +49,8 @@ from _grid import make_parser
 from _metrics import PixelAccuracy
 from _optimizer import polynomial_sgd
 from _paper import settings_for
+from _runs import Task
+from _runs import run_all
 from keras_deconv import models
 
 # TensorFlow warns of every new model that its function is traced again.

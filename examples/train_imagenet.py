@@ -35,9 +35,7 @@ from _batches import Batches
 from _distribution import data_parallel
 from _experiment import DECONV
 from _experiment import Experiment
-from _experiment import Task
 from _experiment import deconvolved
-from _experiment import run_all
 from _grid import add_training
 from _grid import command
 from _grid import make_experiments
@@ -47,6 +45,8 @@ from _imagenet import evaluation_batch
 from _imagenet import find_images
 from _imagenet import training_batch
 from _paper import settings_for
+from _runs import Task
+from _runs import run_all
 
 # TensorFlow warns of every new model that its function is traced again.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)

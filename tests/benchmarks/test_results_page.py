@@ -12,6 +12,11 @@ def page(results):
 
 
 @pytest.fixture
+def training(page):
+    return importlib.import_module("_training_results")
+
+
+@pytest.fixture
 def records(results):
     return importlib.import_module("_records")
 
@@ -124,17 +129,19 @@ def test_tables_and_curves(page, records, tmp_path):
     assert text.count("Not run yet.") == len(page.SECTIONS) - 2
 
 
-def test_commands_are_not_joined_beyond_what_was_run(page):
+def test_commands_are_not_joined_beyond_what_was_run(training):
     commands = [
         "python a.py --network x --seeds 0",
         "python a.py --network x --seeds 1",
         "python a.py --network y --seeds 0",
     ]
-    assert page.join_commands(commands) == [
+    assert training.join_commands(commands) == [
         "python a.py --network x --seeds 0 1",
         "python a.py --network y --seeds 0",
     ]
-    assert page.join_commands(["python a.py --fast"]) == ["python a.py --fast"]
+    assert training.join_commands(["python a.py --fast"]) == [
+        "python a.py --fast"
+    ]
 
 
 def test_other_logs(page, results, tmp_path):
@@ -162,11 +169,11 @@ def test_other_logs(page, results, tmp_path):
     assert copied.read_bytes() == b"picture"
 
 
-def test_curves_are_means(page, records, tmp_path):
+def test_curves_are_means(training, records, tmp_path):
     for seed in (0, 1):
         run(records, tmp_path, epochs="2", seed=str(seed))
-    runs = page.read_runs(tmp_path, "table 1")
-    figure = page.draw(runs, tmp_path, "title")
+    runs = training.read_runs(tmp_path, "table 1")
+    figure = training.draw(runs, tmp_path, "title")
     accuracy, loss = figure.axes
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0, 0.1])
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [2, 1])

@@ -12,6 +12,11 @@ def experiment():
 
 
 @pytest.fixture
+def runs():
+    return importlib.import_module("_runs")
+
+
+@pytest.fixture
 def spec(experiment):
     """Returns a function: changed fields to an experiment."""
 
@@ -34,7 +39,7 @@ def spec(experiment):
 
 
 @pytest.fixture
-def task(experiment, rng):
+def task(runs, rng):
     """Returns a function: an experiment to what it trains."""
     batches = importlib.import_module("_batches")
     x = rng.normal(size=(32, 6)).astype("float32")
@@ -56,7 +61,7 @@ def task(experiment, rng):
         return x[picks] + noise, y[picks]
 
     def make(spec):
-        return experiment.Task(
+        return runs.Task(
             build,
             batches.Batches(make_batch, 32, spec.batch_size, seed=spec.seed),
             batches.Batches(lambda picks, rng: (x[picks], y[picks]), 32, 16),
@@ -77,8 +82,8 @@ def kill_at(monkeypatch, task, epoch):
     monkeypatch.setattr(task.train, "start_epoch", start_epoch)
 
 
-def run(experiment, spec, task, output):
-    (row,) = experiment.run_all([(spec, task)], lambda spec: "do it", output)
+def run(runs, spec, task, output):
+    (row,) = runs.run_all([(spec, task)], lambda spec: "do it", output)
     return row
 
 
@@ -97,18 +102,18 @@ def log(output):
 
 # What a kill leaves open is closed by no one.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_killed_run_goes_on(experiment, spec, task, tmp_path, monkeypatch):
+def test_killed_run_goes_on(runs, spec, task, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(experiment, spec(), task(spec()), whole)
+    run(runs, spec(), task(spec()), whole)
 
     killed = task(spec())
     kill_at(monkeypatch, killed, 1)
     with pytest.raises(KeyboardInterrupt):
-        run(experiment, spec(), killed, parts)
+        run(runs, spec(), killed, parts)
     assert not (parts / "results.csv").exists()
     assert [row["epoch"] for row in log(parts)] == [0]
 
-    row = run(experiment, spec(), task(spec()), parts)
+    row = run(runs, spec(), task(spec()), parts)
     assert [row["epoch"] for row in log(parts)] == [0, 1, 2]
     with (parts / "results.csv").open() as file:
         assert list(csv.DictReader(file)) == [row]
@@ -118,8 +123,8 @@ def test_killed_run_goes_on(experiment, spec, task, tmp_path, monkeypatch):
     assert not list(parts.glob("*/backup"))
 
 
-def test_line(experiment, spec, task, tmp_path):
-    row = run(experiment, spec(), task(spec()), tmp_path)
+def test_line(runs, spec, task, tmp_path):
+    row = run(runs, spec(), task(spec()), tmp_path)
     epochs = log(tmp_path)
     assert row["experiment"] == "table 1"
     assert row["batch size"] == "8"
@@ -138,13 +143,13 @@ def test_line(experiment, spec, task, tmp_path):
     )
 
 
-def test_finished_run_is_skipped(experiment, spec, task, tmp_path):
-    row = run(experiment, spec(), task(spec()), tmp_path)
-    no_task = experiment.Task(None, None, None)
-    assert run(experiment, spec(), no_task, tmp_path) == row
+def test_finished_run_is_skipped(runs, spec, task, tmp_path):
+    row = run(runs, spec(), task(spec()), tmp_path)
+    no_task = runs.Task(None, None, None)
+    assert run(runs, spec(), no_task, tmp_path) == row
 
 
-def test_other_settings_are_another_run(experiment, spec, task, tmp_path):
+def test_other_settings_are_another_run(runs, spec, task, tmp_path):
     changes = [{}, {"seed": 4}, {"steps_per_epoch": 2}, {"epsilon": 0.01}]
     names = {spec(**change).folder_name() for change in changes}
     assert len(names) == len(changes)
@@ -155,9 +160,9 @@ def test_other_settings_are_another_run(experiment, spec, task, tmp_path):
         assert records.find(tmp_path / "results.csv", columns) is None
 
 
-def test_diverged_run_ends(experiment, spec, task, tmp_path):
+def test_diverged_run_ends(runs, spec, task, tmp_path):
     row = run(
-        experiment,
+        runs,
         spec(learning_rate=1e30, epochs=3),
         task(spec()),
         tmp_path,
@@ -167,7 +172,7 @@ def test_diverged_run_ends(experiment, spec, task, tmp_path):
 
 
 def test_precision_is_that_of_the_run_alone(
-    experiment, spec, task, tmp_path, monkeypatch
+    runs, spec, task, tmp_path, monkeypatch
 ):
     half = spec(precision="bfloat16", epochs=1)
     seen = []
@@ -179,9 +184,9 @@ def test_precision_is_that_of_the_run_alone(
         return model
 
     run(
-        experiment,
+        runs,
         half,
-        experiment.Task(build, made.train, made.test),
+        runs.Task(build, made.train, made.test),
         tmp_path,
     )
     assert seen == ["bfloat16"]
