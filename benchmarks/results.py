@@ -36,8 +36,9 @@ HEADER = """# Results
 Made by `python benchmarks/results.py` from the logs of `examples/`; each
 table says by which commands and on which machine. `DIR` is the folder of the
 data. Accuracies are those of the test set after the last epoch, as the mean
-over the seeds, with the lowest and the highest of several. A "best rate" of
-batch normalization is chosen by the same test set, which favours it.
+over the seeds, with the lowest and the highest of several. Where batch
+normalization has several learning rates, the best of them is chosen by the
+same test set, which favours it.
 """
 
 

@@ -1,6 +1,7 @@
 """Labelled images on disk: folders of classes, or shards in tar files."""
 
 import io
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,16 +29,18 @@ class Images:
         offsets: Where it begins in the file, in bytes.
         sizes: How many bytes it has; None for all of the file.
         labels: Classes, counted from zero.
+        names: Of the classes, where folders name them.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[str]
     offsets: Sequence[int]
     sizes: Sequence[int | None]
     labels: np.ndarray
+    names: Sequence[str] = ()
 
     def read(self, index: int) -> Image.Image:
         """Decodes an image; safe in several threads."""
-        with self.paths[index].open("rb") as file:
+        with open(self.paths[index], "rb") as file:
             file.seek(self.offsets[index])
             content = file.read(self.sizes[index] or -1)
         return Image.open(io.BytesIO(content)).convert("RGB")
@@ -62,20 +65,29 @@ def find_images(data_dir: Path, split: str) -> Images:
     )
     if shards:
         return _read_shards(shards)
-    files = [
-        path
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not files:
+    images = _read_folders(folder) if folder.is_dir() else None
+    if images is None or not images.paths:
         raise FileNotFoundError(
             f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards "
             f"{split}/*.tar or *{split}*.tar. Received: {data_dir}"
         )
-    names = sorted({path.parent.name for path in files})
-    classes = {name: label for label, name in enumerate(names)}
-    labels = np.array([classes[path.parent.name] for path in files], "int32")
-    return Images(files, [0] * len(files), [None] * len(files), labels)
+    return images
+
+
+def check_classes(train: Images, test: Images) -> None:
+    """Raises ValueError if labels mean something else in the other split."""
+    if train.names != test.names:
+        differing = sorted({*train.names} ^ {*test.names})
+        raise ValueError(
+            "Both splits must have the same folders of classes. Received: "
+            f"{', '.join(differing[:3])} in one of them alone"
+        )
+    if test.labels.max() > train.labels.max():
+        raise ValueError(
+            "All classes must be in the training set. Received: "
+            f"{test.labels.max()} in the test set, up to "
+            f"{train.labels.max()} in the training set"
+        )
 
 
 def training_batch(images: Images, size: int) -> MakeBatch:
@@ -105,12 +117,34 @@ def _stack(crops: Sequence[Image.Image]) -> np.ndarray:
     return standardise_imagenet(np.stack([np.asarray(crop) for crop in crops]))
 
 
+def _read_folders(folder: Path) -> Images:
+    """Lists the images in folders of classes."""
+    names = sorted(each.name for each in os.scandir(folder) if each.is_dir())
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = [
+            os.path.join(folder, name, file)
+            for file in sorted(os.listdir(folder / name))
+            if file.lower().endswith(SUFFIXES)
+        ]
+        paths += found
+        labels += [label] * len(found)
+    return Images(
+        paths,
+        [0] * len(paths),
+        [None] * len(paths),
+        np.array(labels, "int32"),
+        names,
+    )
+
+
 def _read_shards(shards: Sequence[Path]) -> Images:
     """Lists what is in shards; their images are read when they are needed.
 
     So images of all shards mix in a batch, as those in folders do.
     """
-    paths: list[Path] = []
+    paths: list[str] = []
     offsets: list[int] = []
     sizes: list[int | None] = []
     labels: list[int] = []
@@ -124,7 +158,7 @@ def _read_shards(shards: Sequence[Path]) -> Images:
                 f"{', '.join(missing[:3])}"
             )
         for key, member in images.items():
-            paths.append(shard)
+            paths.append(str(shard))
             offsets.append(member.offset_data)
             sizes.append(member.size)
             labels.append(classes[key])

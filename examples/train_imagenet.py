@@ -41,6 +41,7 @@ from _grid import command
 from _grid import make_experiments
 from _grid import make_parser
 from _imagenet import Images
+from _imagenet import check_classes
 from _imagenet import evaluation_batch
 from _imagenet import find_images
 from _imagenet import training_batch
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train, test = (
             find_images(options.data_dir, split) for split in ("train", "val")
         )
+        check_classes(train, test)
         experiments = make_experiments(
             options,
             "imagenet",

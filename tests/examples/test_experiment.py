@@ -171,9 +171,7 @@ def test_diverged_run_ends(runs, spec, task, tmp_path):
     assert len(log(tmp_path)) < 3
 
 
-def test_precision_is_that_of_the_run_alone(
-    runs, spec, task, tmp_path, monkeypatch
-):
+def test_precision_is_that_of_the_run_alone(runs, spec, task, tmp_path):
     half = spec(precision="bfloat16", epochs=1)
     seen = []
     made = task(half)

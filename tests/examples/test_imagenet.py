@@ -76,6 +76,23 @@ def test_folder_of_classes(imagenet, folder):
     assert len(imagenet.find_images(folder, "val").labels) == 6
 
 
+def test_splits_have_the_same_classes(imagenet, folder):
+    train = imagenet.find_images(folder, "train")
+    imagenet.check_classes(train, imagenet.find_images(folder, "val"))
+    (folder / "val" / "n02").rename(folder / "val" / "n03")
+    with pytest.raises(ValueError, match="Received: n02, n03 in one"):
+        imagenet.check_classes(train, imagenet.find_images(folder, "val"))
+
+
+def test_class_that_is_not_trained(imagenet, shards):
+    test = imagenet.find_images(shards, "val")
+    imagenet.check_classes(imagenet.find_images(shards, "train"), test)
+    with pytest.raises(ValueError, match="Received: 2 in the test set, up to"):
+        imagenet.check_classes(
+            imagenet.Images([], [], [], np.array([0, 1])), test
+        )
+
+
 def test_shards(imagenet, shards):
     images = imagenet.find_images(shards, "train")
     assert images.labels.tolist() == shown(images)
