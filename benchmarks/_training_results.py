@@ -28,6 +28,13 @@ from render import table
 
 COLORS = {BATCH: "tab:blue", DECONV: "tab:orange"}
 NAMES = {BATCH: "batch normalization", DECONV: "deconvolution"}
+# Columns that make a line of their own for every value.
+SHOWN = ("network", "norm", "preset", "learning rate")
+NAMED = (
+    *("backend", "precision", "distributed", "image size"),
+    *("network arguments", "batch size", "weight decay"),
+    *("num iterations", "epsilon"),
+)
 # Test accuracy with deconvolution in percent, by set and epochs, as far as
 # we know it.
 PAPER: Mapping[tuple[str, int], Mapping[str, float]] = {
@@ -90,48 +97,32 @@ def read_runs(folder: Path, experiment: str) -> pd.DataFrame:
 def accuracy_rows(
     runs: pd.DataFrame, paper: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Returns a line for every network and all that differs but the seed."""
-    keys = [
-        *("network", "norm", "preset", "precision", "backend"),
-        *("batch size", "weight decay", "learning rate"),
-    ]
+    """Returns a line for every network and all that differs but the seed.
+
+    What is the same in all runs has no column, if the command names it.
+    """
     rows = []
-    for values, group in runs.groupby(keys, sort=False):
-        found = dict(zip(keys, values, strict=True))
-        norm, preset = found.pop("norm"), found.pop("preset")
-        name = f'{NAMES[norm]}, "{preset}"' if preset else NAMES[norm]
+    for values, group in runs.groupby([*SHOWN, *NAMED], sort=False):
+        found = dict(zip([*SHOWN, *NAMED], values, strict=True))
+        norm, preset = found["norm"], found["preset"]
         row = {
-            "network": found.pop("network"),
-            "normalization": name,
-            **found,
+            "network": found["network"],
+            "normalization": NAMES[norm] + (f', "{preset}"' if preset else ""),
+            **{key: found[key] for key in NAMED if runs[key].nunique() > 1},
+            "learning rate": found["learning rate"],
             "test accuracy": spread(group["final test accuracy"]),
         }
         if "final mean IoU" in group:
             row["mean IoU"] = spread(group["final mean IoU"])
-        diverged = (group["diverged"] == "yes").sum()
-        rows.append(
-            {
-                **row,
-                "paper": paper_value(row["network"], norm, paper),
-                "seeds": len(group),
-                "diverged": int(diverged) or None,
-                "minutes per run": group["seconds"].mean() / 60,
-            }
-        )
-    return [drop_common(row, rows) for row in rows]
-
-
-def drop_common(
-    row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Leaves out columns that are empty or say nothing."""
-    quiet = {"precision": "float32"}
-    return {
-        key: value
-        for key, value in row.items()
-        if any(each[key] is not None for each in rows)
-        and not (key in quiet and all(each[key] == quiet[key] for each in rows))
-    }
+        if paper:
+            known = paper.get(found["network"]) if norm == DECONV else None
+            row["paper"] = f"{known:.2f} %" if known else None
+        row["seeds"] = len(group)
+        if (runs["diverged"] == "yes").any():
+            row["diverged"] = int((group["diverged"] == "yes").sum())
+        row["minutes per run"] = group["seconds"].mean() / 60
+        rows.append(row)
+    return rows
 
 
 def spread(values: pd.Series) -> str:
@@ -140,15 +131,6 @@ def spread(values: pd.Series) -> str:
     if len(values) == 1:
         return mean
     return f"{mean} ({100 * values.min():.2f} to {100 * values.max():.2f})"
-
-
-def paper_value(
-    network: str, norm: str, paper: Mapping[str, float]
-) -> str | None:
-    """Writes what the paper has, if we know it."""
-    if norm != DECONV or network not in paper:
-        return None
-    return f"{paper[network]:.2f} %"
 
 
 def provenance(runs: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -92,7 +93,8 @@ def write(section: Section, outputs: Iterable[Path], images: Path) -> str:
     body = "\n".join(parts) if parts else f"{NOT_RUN}\n"
     command = f"```sh\n{section.command}\n```\n"
     shown = "" if parts else f"\n{command}"
-    return f"## {section.title}\n\n{section.text}\n\n{body}{shown}"
+    text = textwrap.fill(section.text, 80)
+    return f"## {section.title}\n\n{text}\n\n{body}{shown}"
 
 
 def last_steps(folder: Path, images: Path) -> str | None:

@@ -35,6 +35,11 @@ def run(records, folder, **changes):
         "weight decay": "0.001",
         "seed": "0",
         "precision": "float32",
+        "distributed": "no",
+        "image size": "",
+        "network arguments": "",
+        "num iterations": "",
+        "epsilon": "",
         "steps per epoch": "",
         "backend": "torch",
         "final test accuracy": "0.5",
@@ -94,23 +99,18 @@ def test_tables_and_curves(page, records, tmp_path):
     lines = text.splitlines()
     assert "**cifar10, 1 epoch**" in lines
     assert "**cifar10, 20 epochs**" in lines
-    (batch,) = [
-        line
-        for line in lines
-        if "batch normalization" in line and "| 2 |" in line
-    ]
-    assert "55.00 % (50.00 to 60.00)" in batch
-    (twin,) = [
-        line
-        for line in lines
-        if 'deconvolution, "paper"' in line
-        and "vgg16" in line
-        and "70.00 %" in line
-    ]
-    assert "74.18 %" in twin
-    (other,) = [line for line in lines if "| other |" in line]
-    assert "74.18" not in other
-    assert "| 1 | 1 |" in other
+    assert (
+        "| vgg16 | batch normalization | 0.1 | 55.00 % (50.00 to 60.00) |  "
+        "| 2 | 0 | 2 |" in lines
+    )
+    assert (
+        '| vgg16 | deconvolution, "paper" | 0.1 | 70.00 % | 74.18 % '
+        "| 1 | 0 | 2 |" in lines
+    )
+    assert (
+        '| other | deconvolution, "paper" | 0.1 | 50.00 % |  | 1 | 1 | 2 |'
+        in lines
+    )
     # One line for what differs by seeds or networks alone.
     assert (
         "python train.py --norm batch --epochs 1 --network vgg16 --seeds 0 1"
@@ -177,3 +177,13 @@ def test_curves_are_means(training, records, tmp_path):
     accuracy, loss = figure.axes
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0, 0.1])
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [2, 1])
+
+
+def test_settings_are_not_mixed(training, records, tmp_path):
+    run(records, tmp_path, epsilon="0.01")
+    run(records, tmp_path, epsilon="0.1", **{"final test accuracy": "0.7"})
+    runs = training.read_runs(tmp_path, "table 1")
+    first, second = training.accuracy_rows(runs, {})
+    assert (first["epsilon"], first["test accuracy"]) == ("0.01", "50.00 %")
+    assert (second["epsilon"], second["test accuracy"]) == ("0.1", "70.00 %")
+    assert "backend" not in first
