@@ -166,7 +166,7 @@ def test_unknown_network(folder):
             {
                 "input_conv_filters": [4],
                 "input_conv_kernel_sizes": [3],
-                "stackwise_num_filters": [4],
+                "stackwise_num_filters": [64],
                 "stackwise_num_blocks": [1],
                 "stackwise_num_strides": [1],
                 "block_type": "basic_block",
@@ -176,7 +176,7 @@ def test_unknown_network(folder):
             "keras_cv:ResNetV2Backbone",
             {
                 "stackwise_filters": [4],
-                "stackwise_blocks": [1],
+                "stackwise_blocks": [2],
                 "stackwise_strides": [1],
                 "include_rescaling": False,
             },
