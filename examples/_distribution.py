@@ -8,27 +8,30 @@ from contextlib import nullcontext
 import keras
 
 
+def check_backend(is_wanted: bool) -> None:
+    """Raises ValueError if a batch is to be spread, and Keras has no switch."""
+    backend = keras.backend.backend()
+    if is_wanted and backend not in ("jax", "tensorflow"):
+        raise ValueError(
+            "--distributed is one line of Keras on JAX and TensorFlow alone; "
+            "on PyTorch see examples/distributed_torch.py. "
+            f"Received: KERAS_BACKEND={backend}"
+        )
+
+
 def data_parallel(is_wanted: bool) -> AbstractContextManager[None]:
     """Returns a scope whose networks spread each batch over all devices.
 
-    Raises:
-        ValueError: The backend of Keras has no such switch.
+    `keras.utils.clear_session` within it would end it on TensorFlow.
     """
     if not is_wanted:
         return nullcontext()
-    match keras.backend.backend():
-        case "jax":
-            return _jax_devices()
-        case "tensorflow":
-            import tensorflow as tf
+    check_backend(is_wanted)
+    if keras.backend.backend() == "jax":
+        return _jax_devices()
+    import tensorflow as tf
 
-            return tf.distribute.MirroredStrategy().scope()
-        case backend:
-            raise ValueError(
-                "--distributed is one line of Keras on JAX and TensorFlow "
-                "alone; on PyTorch see examples/distributed_torch.py. "
-                f"Received: KERAS_BACKEND={backend}"
-            )
+    return tf.distribute.MirroredStrategy().scope()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import _records
 import keras_deconv
 from _batches import Batches
 from _batches import FollowEpochs
+from _distribution import data_parallel
 from _environment import environment
 from _experiment import FLOAT32
 from _experiment import Experiment
@@ -125,25 +126,26 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.clear_session()  # Frees the network of the run before.
     keras.utils.set_random_seed(experiment.seed)
-    with _precision(experiment.precision):
-        model = task.build()
-    model.compile(
-        task.optimizer(
-            experiment.learning_rate,
-            experiment.epochs * len(task.train),
-            experiment.weight_decay,
-        ),
-        task.loss(),
-        metrics=task.metrics(),
-    )
-    _records.end_line(folder / LOG)
-    model.fit(
-        task.train,
-        epochs=experiment.epochs,
-        validation_data=task.test,
-        callbacks=_callbacks(folder, task.train, experiment.seed),
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    with data_parallel(experiment.distributed):
+        with _precision(experiment.precision):
+            model = task.build()
+        model.compile(
+            task.optimizer(
+                experiment.learning_rate,
+                experiment.epochs * len(task.train),
+                experiment.weight_decay,
+            ),
+            task.loss(),
+            metrics=task.metrics(),
+        )
+        _records.end_line(folder / LOG)
+        model.fit(
+            task.train,
+            epochs=experiment.epochs,
+            validation_data=task.test,
+            callbacks=_callbacks(folder, task.train, experiment.seed),
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
     if task.save is not None:
         model.save(task.save)
     row = {

@@ -42,7 +42,7 @@ from _batches import Batches
 from _datasets import Dataset
 from _datasets import channel_moments
 from _datasets import load_raw
-from _distribution import data_parallel
+from _distribution import check_backend
 from _experiment import DECONV
 from _experiment import Experiment
 from _experiment import deconvolved
@@ -85,11 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (each, make_task(images[each.dataset], each))
             for each in experiments
         ]
-        devices = data_parallel(options.distributed)
+        check_backend(options.distributed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    with devices:
-        run_all(tasks, make_command, options.output)
+    run_all(tasks, make_command, options.output)
 
 
 def options_parser() -> argparse.ArgumentParser:

@@ -38,7 +38,7 @@ from _cityscapes import Pair
 from _cityscapes import evaluation_batch
 from _cityscapes import find_pairs
 from _cityscapes import training_batch
-from _distribution import data_parallel
+from _distribution import check_backend
 from _experiment import DECONV
 from _experiment import Experiment
 from _experiment import deconvolved
@@ -74,11 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (each, make_task(train, test, each, options.threads))
             for each in experiments
         ]
-        devices = data_parallel(options.distributed)
+        check_backend(options.distributed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    with devices:
-        run_all(tasks, make_command, options.output)
+    run_all(tasks, make_command, options.output)
 
 
 def options_parser() -> argparse.ArgumentParser:

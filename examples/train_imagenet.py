@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import _backbones
 from _arguments import positive
 from _batches import Batches
-from _distribution import data_parallel
+from _distribution import check_backend
 from _experiment import DECONV
 from _experiment import Experiment
 from _experiment import deconvolved
@@ -75,11 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (each, make_task(train, test, each, options.threads))
             for each in experiments
         ]
-        devices = data_parallel(options.distributed)
+        check_backend(options.distributed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    with devices:
-        run_all(tasks, make_command, options.output)
+    run_all(tasks, make_command, options.output)
 
 
 def options_parser() -> argparse.ArgumentParser:

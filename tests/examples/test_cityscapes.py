@@ -139,6 +139,8 @@ def predictions(rng):
     return labels.astype("int32"), logits
 
 
+# The metric counts in int64, which JAX cuts to int32.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")
 def test_mean_iou(script, predictions):
     labels, logits = predictions
     guess = logits.argmax(-1)
@@ -197,6 +199,7 @@ def test_train_cityscapes(script, folder, monkeypatch):
         [
             *("--data-dir", str(folder), "--output", str(output)),
             *("--image-size", "16", "--batch-size", "2", "--epochs", "1"),
+            "--distributed",
         ]
     )
     with (output / "results.csv").open() as file:

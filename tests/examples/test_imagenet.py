@@ -164,7 +164,7 @@ def test_unknown_network(folder):
         (
             "keras_hub:ResNetBackbone",
             {
-                "input_conv_filters": [4],
+                "input_conv_filters": [64],
                 "input_conv_kernel_sizes": [3],
                 "stackwise_num_filters": [64],
                 "stackwise_num_blocks": [1],
