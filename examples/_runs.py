@@ -1,6 +1,7 @@
 """Training runs: resumable, logged, and one line in a table at their end."""
 
 import contextlib
+import datetime
 import math
 import shutil
 import sys
@@ -217,6 +218,8 @@ def _machine() -> dict[str, str]:
         "versions": ", ".join(versions),
         "device": found["GPU"]
         or f"{found['CPU']}, {found['usable cores']} cores",
-        "date": found["date"],
+        "date": datetime.datetime.now(datetime.UTC).isoformat(
+            timespec="seconds"
+        ),
         "commit": text(found["git commit"]),
     }

@@ -123,6 +123,22 @@ def test_killed_run_goes_on(runs, spec, task, tmp_path, monkeypatch):
     assert not list(parts.glob("*/backup"))
 
 
+def test_kill_before_the_line(runs, spec, task, tmp_path, monkeypatch):
+    records = importlib.import_module("_records")
+    short = spec(epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "append", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(runs, short, task(short), tmp_path)
+    before = log(tmp_path)
+    row = run(runs, short, task(short), tmp_path)
+    # Nothing is trained again.
+    assert log(tmp_path) == before
+    assert float(row["train loss"]) == pytest.approx(
+        before[-1]["loss"], rel=1e-5
+    )
+
+
 def test_line(runs, spec, task, tmp_path):
     row = run(runs, spec(), task(spec()), tmp_path)
     # A finished run is not run again.
