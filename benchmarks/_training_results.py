@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -17,15 +18,18 @@ sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from _experiment import BATCH
 from _experiment import DECONV
 from _experiment import file_name
+from _experiment import text
 from _records import read_epochs
 from _runs import LOG
 from _runs import RESULTS
 from render import table
 
+LINE_STYLES = ("-", "--", ":", "-.")
 COLORS = {BATCH: "tab:blue", DECONV: "tab:orange"}
 NAMES = {BATCH: "batch normalization", DECONV: "deconvolution"}
 # Columns that make a line of their own for every value.
@@ -35,10 +39,10 @@ NAMED = (
     *("network arguments", "batch size", "weight decay"),
     *("num iterations", "epsilon"),
 )
-# Test accuracy with deconvolution in percent, by set and epochs, as far as
-# we know it.
-PAPER: Mapping[tuple[str, int], Mapping[str, float]] = {
-    ("cifar10", 1): {
+# Test accuracy with deconvolution in percent, by table, set and epochs, as far
+# as we know it.
+PAPER: Mapping[tuple[str, str, int], Mapping[str, float]] = {
+    ("table 1", "cifar10", 1): {
         "vgg16": 74.18,
         "resnet18": 72.89,
         "preact_resnet18": 72.70,
@@ -46,7 +50,7 @@ PAPER: Mapping[tuple[str, int], Mapping[str, float]] = {
         "pnasnet_a": 64.19,
         "senet18": 67.21,
     },
-    ("cifar10", 20): {"vgg16": 93.25, "resnet18": 94.07},
+    ("table 1", "cifar10", 20): {"vgg16": 93.25, "resnet18": 94.07},
 }
 
 
@@ -59,7 +63,7 @@ def training_runs(experiment: str) -> Callable[[Path, Path], str | None]:
             return None
         parts = []
         for (dataset, epochs), group in runs.groupby(["dataset", "epochs"]):
-            known = PAPER.get((dataset, epochs), {})
+            known = PAPER.get((experiment, dataset, epochs), {})
             parts += [
                 f"**{dataset}, {epochs} epoch{'s' * (epochs > 1)}**\n",
                 table(accuracy_rows(group, known)) + "\n",
@@ -199,16 +203,21 @@ def draw(runs: pd.DataFrame, folder: Path, title: str) -> Figure:
     """Draws test accuracy and training loss, a mean over the seeds each."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    keys = ["norm", "preset", "learning rate", "batch size", "weight decay"]
+    keys = [*SHOWN[1:], *NAMED]
     changing = [key for key in keys[2:] if runs[key].nunique() > 1]
+    drawn: Counter[str] = Counter()
     for values, group in runs.groupby(keys, sort=False):
         found = dict(zip(keys, values, strict=True))
+        norm = found["norm"]
         logs = [read_epochs(folder / run / LOG) for run in group["run"]]
         length = min(len(log) for log in logs)
         if not length:
             continue
-        label = " ".join((NAMES[found["norm"]], found["preset"]))
-        label += "".join(f", {key} {found[key]:g}" for key in changing)
+        label = " ".join(filter(None, (NAMES[norm], found["preset"])))
+        label += "".join(f", {key} {text(found[key])}" for key in changing)
+        # Runs of one normalization share a colour.
+        style = LINE_STYLES[drawn[norm] % len(LINE_STYLES)]
+        drawn[norm] += 1
         for ax, key in zip(axes, ("val_accuracy", "loss"), strict=True):
             curves = np.array(
                 [[epoch[key] for epoch in log[:length]] for log in logs]
@@ -216,11 +225,13 @@ def draw(runs: pd.DataFrame, folder: Path, title: str) -> Figure:
             ax.plot(
                 range(1, length + 1),
                 curves.mean(axis=0),
-                color=COLORS[found["norm"]],
+                color=COLORS[norm],
+                linestyle=style,
                 label=label,
             )
     for ax, name in zip(axes, ("test accuracy", "training loss"), strict=True):
         ax.set(xlabel="epoch", ylabel=name)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
     axes[1].legend()
     figure.suptitle(title)
