@@ -78,14 +78,14 @@ def shortcut(x: Any, filters: int, stride: int = 1) -> Any:
     return conv_norm(x, filters, 1, stride)
 
 
-def squeeze_excite(x: Any, reduction: int = 16) -> Any:
+def squeeze_excite(x: Any) -> Any:
     """Returns `x` with each channel scaled by what the image shows.
 
     "Squeeze-and-Excitation Networks" (Hu et al., CVPR 2018).
     """
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    gate = conv(gate, channels // reduction, 1, use_bias=True)
+    gate = conv(gate, channels // 16, 1, use_bias=True)
     gate = conv(layers.ReLU()(gate), channels, 1, use_bias=True)
     return layers.Multiply()([x, layers.Activation("sigmoid")(gate)])
 
@@ -108,7 +108,7 @@ def classifier(inputs: Any, x: Any, num_classes: int, name: str) -> keras.Model:
 def _pad(x: Any, kernel_size: int, stride: int) -> tuple[Any, str]:
     """Returns what a convolution takes, and its padding.
 
-    With strides, "same" pads an even side at its end alone.
+    With strides, "same" pads an even side more at its end than at its start.
     """
     if stride == 1:
         return x, "same"

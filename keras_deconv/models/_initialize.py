@@ -7,18 +7,19 @@ from typing import Any
 import keras
 from keras import layers
 
-# Layers that multiply with a kernel, and whatever is derived from them.
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+# Layers that multiply with a kernel; the deconvolved ones are among them, as
+# they derive from these.
 _KERNEL_LAYERS = (
+    *_DEPTHWISE,
+    *_SEPARABLE,
     layers.Conv1D,
     layers.Conv2D,
     layers.Conv3D,
     layers.Conv1DTranspose,
     layers.Conv2DTranspose,
     layers.Conv3DTranspose,
-    layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv1D,
-    layers.SeparableConv2D,
     layers.Dense,
 )
 
@@ -71,16 +72,18 @@ def _kernel_layers(model: Any) -> Iterator[Any]:
 
 def _kernels(layer: Any) -> list[tuple[Any, int]]:
     """Returns the kernels of a layer, each with its `fan_in`."""
-    if not hasattr(layer, "depthwise_kernel"):
-        # Channels are those of one group. A transposed convolution has its
-        # filters in their place, which is what torch counts as well.
-        return [(layer.kernel, math.prod(layer.kernel.shape[:-1]))]
-    depthwise = layer.depthwise_kernel
-    found = [(depthwise, math.prod(depthwise.shape[:-2]))]
-    if hasattr(layer, "pointwise_kernel"):
-        pointwise = layer.pointwise_kernel
-        found.append((pointwise, math.prod(pointwise.shape[:-1])))
-    return found
+    if isinstance(layer, _SEPARABLE):
+        depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
+        return [
+            (depthwise, math.prod(depthwise.shape[:-2])),
+            (pointwise, math.prod(pointwise.shape[:-1])),
+        ]
+    shape = layer.kernel.shape
+    if isinstance(layer, _DEPTHWISE):
+        return [(layer.kernel, math.prod(shape[:-2]))]
+    # Channels are those of one group. A transposed convolution has its
+    # filters in their place, which is what torch counts as well.
+    return [(layer.kernel, math.prod(shape[:-1]))]
 
 
 def _draw(weight: Any, fan_in: int, generator: Any) -> None:
