@@ -5,22 +5,20 @@ share, and the records. `NAME.environment.json` beside it says what they were
 measured on.
 """
 
-import datetime
-import functools
-import importlib
 import json
 import math
 import os
-import platform
-import subprocess
+import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-import keras
-import numpy as np
+# What a run has run on is asked as the examples ask it.
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
+
+from _environment import environment
 
 KEYS = ("question", "command", "settings", "records")
 
@@ -96,29 +94,6 @@ def beside(path: Path) -> Path:
     return path.with_suffix(".environment.json")
 
 
-@functools.cache
-def environment() -> dict[str, Any]:
-    """Says what this process measures on; asked once, at the first call."""
-    backend = keras.backend.backend()
-    framework = importlib.import_module(backend)
-    return {
-        "backend": backend,
-        "keras": keras.__version__,
-        backend: framework.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "CPU": _cpu(),
-        "cores": os.cpu_count(),
-        "usable cores": _usable_cores(),
-        "GPU": _gpu(),
-        "OS": platform.platform(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(
-            timespec="seconds"
-        ),
-        "git commit": _commit(),
-    }
-
-
 def _check_flat(values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         flat = value is None or isinstance(value, str | int | float)
@@ -154,61 +129,3 @@ def _read_object(path: Path) -> dict[str, Any]:
             f"{path} must hold a JSON object; got {type(content).__name__}"
         )
     return content
-
-
-def _cpu() -> str:
-    """Returns the name of the processor; `platform` has none on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, name = line.partition(":")
-        if key.strip() == "model name":
-            return name.strip()
-    return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int | None:
-    """Returns how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def _gpu() -> str | None:
-    """Returns the name of the GPU that Keras computes on, if it has one."""
-    try:
-        found = keras.distribution.list_devices("gpu")
-    except (AttributeError, RuntimeError):
-        # PyTorch has no such list, and JAX raises where there is no GPU.
-        device = str(getattr(keras.ops.ones(1), "device", "cpu"))
-        found = [] if "cpu" in device.lower() else [device]
-    if not found:
-        return None
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return names.splitlines()[0] if names else found[0]
-
-
-def _commit() -> str | None:
-    """Returns the commit, marked if tracked files differ from it."""
-    return _output(
-        *("git", "--no-optional-locks", "describe"),
-        *("--always", "--dirty", "--exclude=*", "--abbrev=12"),
-    )
-
-
-def _output(*command: str) -> str | None:
-    """Returns what a program prints, or None if it fails or is not there."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

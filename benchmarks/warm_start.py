@@ -32,6 +32,7 @@ import keras_deconv
 from _datasets import FULL_SETS
 from _datasets import Dataset
 from _datasets import load
+from _finetune import convert
 from _network import build_network
 from _results import read
 from _results import write
@@ -42,7 +43,6 @@ from render import report
 
 QUESTION = "What does a trained network lose when it is deconvolved?"
 WIDTHS = (16, 32, 64)
-CALIBRATION_BATCHES = 20
 
 
 def main() -> None:
@@ -112,10 +112,7 @@ def fine_tune(
         return found.accuracies[-1]
 
     run(network, options.learning_rate, options.epochs, seed)
-    shown = np.random.default_rng(seed).permutation(len(data.x_train))
-    picks = shown[: CALIBRATION_BATCHES * options.batch_size]
-    calibration = np.split(data.x_train[picks], CALIBRATION_BATCHES)
-    twin = keras_deconv.deconvolutionize(network, calibration_data=calibration)
+    twin = convert(network, data.x_train, options.batch_size, seed)
     for name, model in (("batch normalization", network), ("twin", twin)):
         start = accuracy(model, data.x_test, data.y_test)
         weights = model.get_weights()

@@ -14,7 +14,6 @@ from rich.progress import TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 
 import keras_deconv
-from _datasets import CLASSES
 from _datasets import Dataset
 from _network import build_network
 from _training import Run
@@ -119,7 +118,7 @@ def build(
     """Builds the network; a seed gives both networks the same kernels."""
     keras.utils.set_random_seed(seed)
     shape = data.x_train.shape[1:]
-    model = build_network(shape, CLASSES, settings.widths)
+    model = build_network(shape, data.classes, settings.widths)
     if network == DECONV:
         model = keras_deconv.deconvolutionize(model)
     return model

@@ -12,9 +12,10 @@ SAMPLE_SIDE = 32
 SAMPLE_TRAIN_PER_CLASS = 300
 SAMPLE_TEST_PER_CLASS = 100
 
-FULL_SETS = ("cifar10", "fashion_mnist", "mnist")
+FULL_SETS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 NAMES = (SAMPLE, *FULL_SETS)
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+# Of every set but CIFAR-100; `Dataset.classes` knows that of any.
 CLASSES = 10
 
 
@@ -26,9 +27,22 @@ class Dataset(NamedTuple):
     x_test: np.ndarray
     y_test: np.ndarray
 
+    @property
+    def classes(self) -> int:
+        """How many classes the training labels name."""
+        return int(self.y_train.max()) + 1
+
 
 def load(name: str = SAMPLE, data_dir: Path | None = None) -> Dataset:
     """Loads a data set with standardised channels.
+
+    Arguments and errors are those of `load_raw`.
+    """
+    return standardise(load_raw(name, data_dir))
+
+
+def load_raw(name: str = SAMPLE, data_dir: Path | None = None) -> Dataset:
+    """Loads a data set as it is: mostly images of bytes, labels as stored.
 
     Args:
         name: `sample` for the part of CIFAR-10 that lies beside the examples,
@@ -43,28 +57,37 @@ def load(name: str = SAMPLE, data_dir: Path | None = None) -> Dataset:
     if name == SAMPLE:
         if data_dir is not None:
             raise ValueError("the sample is embedded and reads no data folder")
-        return standardise(_read_sample())
+        return _read_sample()
     if name not in FULL_SETS:
         raise ValueError(
             f"the data set must be one of {', '.join(NAMES)}; got {name!r}"
         )
     if data_dir is None:
-        return standardise(_download(name))
-    return standardise(_read_archive(Path(data_dir) / f"{name}.npz"))
+        return _download(name)
+    return _read_archive(Path(data_dir) / f"{name}.npz")
 
 
 def standardise(raw: Dataset) -> Dataset:
     """Gives every channel mean 0 and deviation 1 over the training images."""
     train, test = (_with_channels(x) for x in (raw.x_train, raw.x_test))
-    mean = train.mean(axis=(0, 1, 2), dtype=np.float64)
-    deviation = train.std(axis=(0, 1, 2), dtype=np.float64)
-    scale = 1 / np.maximum(deviation, 1e-6)
+    mean, deviation = channel_moments(train)
+    scale = 1 / deviation
     return Dataset(
         ((train - mean) * scale).astype(np.float32),
         raw.y_train.reshape(-1).astype(np.int32),
         ((test - mean) * scale).astype(np.float32),
         raw.y_test.reshape(-1).astype(np.int32),
     )
+
+
+def channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation (C,) of images (N, H, W, C).
+
+    A constant channel has a deviation just above zero, to divide by.
+    """
+    mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
+    deviation = images.std(axis=(0, 1, 2), dtype=np.float64)
+    return mean, np.maximum(deviation, 1e-6)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:

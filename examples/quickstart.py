@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 import keras_deconv
+from _arguments import positive
 from _comparison import BATCH_NORM
 from _comparison import DECONV
 from _comparison import Candidate

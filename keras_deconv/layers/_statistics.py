@@ -192,8 +192,10 @@ class RunningStatistics:
         """Sets the averages, and what was computed last."""
         for pair in (self.moving, self.last):
             if pair is not None:
-                pair[0].assign(mean)
-                pair[1].assign(deconv)
+                # JAX would give both pairs the same buffer, and a step that
+                # donates its state cannot donate that twice.
+                pair[0].assign(ops.copy(mean))
+                pair[1].assign(ops.copy(deconv))
 
     def _record(
         self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor

@@ -1,0 +1,189 @@
+"""Labelled images on disk: folders of classes, or shards in tar files."""
+
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from _augment import random_resized_crop
+from _augment import resize_and_crop
+from _augment import standardise_imagenet
+from _batches import Batch
+from _batches import MakeBatch
+
+SUFFIXES = (".jpeg", ".jpg", ".png")
+LABEL_SUFFIX = ".cls"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where the images of a split lie, and what they show.
+
+    Attributes:
+        paths: The file of each image, or the shard that it is in.
+        offsets: Where it begins in the file, in bytes.
+        sizes: How many bytes it has; None for all of the file.
+        labels: Classes, counted from zero.
+        names: Of the classes, where folders name them.
+    """
+
+    paths: Sequence[str]
+    offsets: Sequence[int]
+    sizes: Sequence[int | None]
+    labels: np.ndarray
+    names: Sequence[str] = ()
+
+    def read(self, index: int) -> Image.Image:
+        """Decodes an image; safe in several threads."""
+        with open(self.paths[index], "rb") as file:
+            file.seek(self.offsets[index])
+            content = file.read(self.sizes[index] or -1)
+        return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def find_images(data_dir: Path, split: str) -> Images:
+    """Finds the images of a split.
+
+    Args:
+        data_dir: Holds SPLIT/CLASS/NAME.JPEG, the classes in the order of
+            their names; or shards as webdataset writes them, SPLIT/*.tar or
+            *SPLIT*.tar, where an image `k.jpg` has its class in `k.cls`.
+        split: `"train"` or `"val"`.
+
+    Raises:
+        FileNotFoundError: There are neither.
+        ValueError: A shard lacks a class, or has one that is no number.
+    """
+    folder = data_dir / split
+    shards = sorted(folder.glob("*.tar")) or sorted(
+        data_dir.glob(f"*{split}*.tar")
+    )
+    if shards:
+        return _read_shards(shards)
+    images = _read_folders(folder) if folder.is_dir() else None
+    if images is None or not images.paths:
+        raise FileNotFoundError(
+            f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards "
+            f"{split}/*.tar or *{split}*.tar. Received: {data_dir}"
+        )
+    return images
+
+
+def check_classes(train: Images, test: Images) -> None:
+    """Raises ValueError if labels mean something else in the other split."""
+    if train.names != test.names:
+        differing = sorted({*train.names} ^ {*test.names})
+        raise ValueError(
+            "Both splits must have the same folders of classes. Received: "
+            f"{', '.join(differing[:3])} in one of them alone"
+        )
+    if test.labels.max() > train.labels.max():
+        raise ValueError(
+            "All classes must be in the training set. Received: "
+            f"{test.labels.max()} in the test set, up to "
+            f"{train.labels.max()} in the training set"
+        )
+
+
+def training_batch(images: Images, size: int) -> MakeBatch:
+    """Returns how batches of random crops are made."""
+
+    def make(picks: np.ndarray, rng: np.random.Generator) -> Batch:
+        crops = [
+            random_resized_crop(images.read(index), size, rng)
+            for index in picks
+        ]
+        return _stack(crops), images.labels[picks]
+
+    return make
+
+
+def evaluation_batch(images: Images, size: int) -> MakeBatch:
+    """Returns how batches of centre crops are made."""
+
+    def make(picks: np.ndarray, rng: np.random.Generator) -> Batch:
+        crops = [resize_and_crop(images.read(index), size) for index in picks]
+        return _stack(crops), images.labels[picks]
+
+    return make
+
+
+def _stack(crops: Sequence[Image.Image]) -> np.ndarray:
+    return standardise_imagenet(np.stack([np.asarray(crop) for crop in crops]))
+
+
+def _read_folders(folder: Path) -> Images:
+    """Lists the images in folders of classes."""
+    names = sorted(each.name for each in os.scandir(folder) if each.is_dir())
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = [
+            os.path.join(folder, name, file)
+            for file in sorted(os.listdir(folder / name))
+            if file.lower().endswith(SUFFIXES)
+        ]
+        paths += found
+        labels += [label] * len(found)
+    return Images(
+        paths,
+        [0] * len(paths),
+        [None] * len(paths),
+        np.array(labels, "int32"),
+        names,
+    )
+
+
+def _read_shards(shards: Sequence[Path]) -> Images:
+    """Lists what is in shards; their images are read when they are needed.
+
+    So images of all shards mix in a batch, as those in folders do.
+    """
+    paths: list[str] = []
+    offsets: list[int] = []
+    sizes: list[int | None] = []
+    labels: list[int] = []
+    for shard in shards:
+        images, classes = _members(shard)
+        missing = sorted(images.keys() - classes.keys())
+        if missing:
+            raise ValueError(
+                f"In a shard, each image must have its class in KEY"
+                f"{LABEL_SUFFIX}. Received: {shard} without that of "
+                f"{', '.join(missing[:3])}"
+            )
+        for key, member in images.items():
+            paths.append(str(shard))
+            offsets.append(member.offset_data)
+            sizes.append(member.size)
+            labels.append(classes[key])
+    return Images(paths, offsets, sizes, np.array(labels, "int32"))
+
+
+def _members(
+    shard: Path,
+) -> tuple[dict[str, tarfile.TarInfo], dict[str, int]]:
+    """Returns the images and the classes of a shard, by key."""
+    images: dict[str, tarfile.TarInfo] = {}
+    classes: dict[str, int] = {}
+    with tarfile.open(shard, "r:") as archive:
+        for member in archive:
+            key, _, suffix = member.name.rpartition(".")
+            suffix = f".{suffix.lower()}"
+            if suffix in SUFFIXES:
+                images[key] = member
+            elif suffix == LABEL_SUFFIX:
+                content = archive.extractfile(member).read()
+                try:
+                    classes[key] = int(content)
+                except ValueError as error:
+                    raise ValueError(
+                        "A class must be a number. Received: "
+                        f"{content[:20]!r} in {member.name} of {shard}"
+                    ) from error
+    return images, classes

@@ -1,0 +1,233 @@
+import csv
+import importlib
+import io
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+# Not in the order of their names, nor of the files.
+COLOURS = {"n02": (250, 0, 0), "n01": (0, 250, 0), "n10": (0, 0, 250)}
+LABELS = {"n01": 0, "n02": 1, "n10": 2}
+
+
+@pytest.fixture
+def imagenet():
+    return importlib.import_module("_imagenet")
+
+
+def jpeg(colour, size=(48, 40)):
+    content = io.BytesIO()
+    Image.new("RGB", size, colour).save(content, "JPEG", quality=95)
+    return content.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, count in (("train", 4), ("val", 2)):
+        for name, colour in COLOURS.items():
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(count):
+                path = tmp_path / split / name / f"{name}_{index}.JPEG"
+                path.write_bytes(jpeg(colour))
+    (tmp_path / "train" / "n01" / "README.txt").write_text("no image")
+    return tmp_path
+
+
+def add(archive, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    for index in range(2):
+        path = tmp_path / f"imagenet-train-{index:04}.tar"
+        with tarfile.open(path, "w") as archive:
+            for name, colour in COLOURS.items():
+                key = f"{name}_{index}"
+                add(archive, f"{key}.cls", str(LABELS[name]).encode())
+                add(archive, f"{key}.jpg", jpeg(colour))
+                add(archive, f"{key}.json", b"{}")
+    with tarfile.open(
+        tmp_path / "imagenet-validation-0000.tar", "w"
+    ) as archive:
+        add(archive, "a.jpg", jpeg(COLOURS["n10"]))
+        add(archive, "a.cls", b"2\n")
+    return tmp_path
+
+
+def shown(images):
+    """The labels that the colours of all images stand for."""
+    found = []
+    for index in range(len(images.labels)):
+        pixels = np.asarray(images.read(index)).mean(axis=(0, 1))
+        found.append({0: 1, 1: 0, 2: 2}[int(np.argmax(pixels))])
+    return found
+
+
+def test_folder_of_classes(imagenet, folder):
+    images = imagenet.find_images(folder, "train")
+    assert images.labels.tolist() == shown(images)
+    assert np.bincount(images.labels).tolist() == [4, 4, 4]
+    assert len(imagenet.find_images(folder, "val").labels) == 6
+
+
+def test_splits_have_the_same_classes(imagenet, folder):
+    train = imagenet.find_images(folder, "train")
+    imagenet.check_classes(train, imagenet.find_images(folder, "val"))
+    (folder / "val" / "n02").rename(folder / "val" / "n03")
+    with pytest.raises(ValueError, match="Received: n02, n03 in one"):
+        imagenet.check_classes(train, imagenet.find_images(folder, "val"))
+
+
+def test_class_that_is_not_trained(imagenet, shards):
+    test = imagenet.find_images(shards, "val")
+    imagenet.check_classes(imagenet.find_images(shards, "train"), test)
+    with pytest.raises(ValueError, match="Received: 2 in the test set, up to"):
+        imagenet.check_classes(
+            imagenet.Images([], [], [], np.array([0, 1])), test
+        )
+
+
+def test_shards(imagenet, shards):
+    images = imagenet.find_images(shards, "train")
+    assert images.labels.tolist() == shown(images)
+    assert np.bincount(images.labels).tolist() == [2, 2, 2]
+    assert imagenet.find_images(shards, "val").labels.tolist() == [2]
+
+
+def test_shards_in_a_folder(imagenet, shards):
+    (shards / "train").mkdir()
+    for path in shards.glob("*train*.tar"):
+        path.rename(shards / "train" / path.name.replace("train", "part"))
+    assert len(imagenet.find_images(shards, "train").labels) == 6
+
+
+def test_shard_without_a_class(imagenet, tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        add(archive, "a.jpg", jpeg((0, 0, 0)))
+    with pytest.raises(ValueError, match=r"train\.tar without that of a"):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_class_that_is_no_number(imagenet, tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        add(archive, "a.jpg", jpeg((0, 0, 0)))
+        add(archive, "a.cls", b"cat")
+    with pytest.raises(ValueError, match=r"number.*b'cat' in a\.cls"):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_nothing_there(imagenet, tmp_path):
+    with pytest.raises(FileNotFoundError, match="train/CLASS"):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_grey_images_have_three_channels(imagenet, tmp_path):
+    (tmp_path / "val" / "a").mkdir(parents=True)
+    Image.new("L", (32, 32), 128).save(tmp_path / "val" / "a" / "0.png")
+    images = imagenet.find_images(tmp_path, "val")
+    x, y = imagenet.evaluation_batch(images, 16)(np.array([0]), None)
+    assert x.shape == (1, 16, 16, 3)
+    expected = (128 / 255 - np.array([0.485, 0.456, 0.406])) / np.array(
+        [0.229, 0.224, 0.225]
+    )
+    np.testing.assert_allclose(x[0, 3, 5], expected, atol=1e-3)
+    assert y.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", ["training_batch", "evaluation_batch"])
+def test_batches(imagenet, folder, rng, name):
+    images = imagenet.find_images(folder, "train")
+    x, y = getattr(imagenet, name)(images, 24)(np.array([11, 0, 5]), rng)
+    assert x.shape == (3, 24, 24, 3)
+    assert x.dtype == np.float32
+    assert y.tolist() == [2, 0, 1]
+    assert np.argmax(x.mean(axis=(1, 2)), axis=1).tolist() == [2, 1, 0]
+
+
+def test_unknown_network(folder):
+    backbones = importlib.import_module("_backbones")
+    for name in ("resnet18", "applications:ResNet17", "timm:resnet18"):
+        with pytest.raises(ValueError, match=f"Received: '{name}'"):
+            backbones.build(name, 3, (32, 32, 3), {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("applications:MobileNetV2", {"alpha": 0.1}),
+        (
+            "keras_hub:ResNetBackbone",
+            {
+                "input_conv_filters": [64],
+                "input_conv_kernel_sizes": [3],
+                "stackwise_num_filters": [64],
+                "stackwise_num_blocks": [1],
+                "stackwise_num_strides": [1],
+                "block_type": "basic_block",
+            },
+        ),
+        (
+            "keras_cv:ResNetV2Backbone",
+            {
+                "stackwise_filters": [4],
+                "stackwise_blocks": [2],
+                "stackwise_strides": [1],
+                "include_rescaling": False,
+            },
+        ),
+    ],
+)
+def test_networks_of_others(name, arguments):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("what is built does not depend on the backend")
+    backbones = importlib.import_module("_backbones")
+    model = backbones.build(name, 7, (32, 32, 3), arguments, 0)
+    assert model.output_shape == (None, 7)
+    assert model.input_shape == (None, 32, 32, 3)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="a smoke test on one backend; others run other examples",
+)
+def test_train_imagenet(folder, capsys):
+    script = importlib.import_module("train_imagenet")
+    output = folder / "results"
+    arguments = [
+        *("--data-dir", str(folder), "--output", str(output)),
+        *("--network", "applications:MobileNetV2"),
+        *("--network-arguments", '{"alpha": 0.1}'),
+        *("--image-size", "32", "--batch-size", "4"),
+        *("--epochs", "1", "--steps-per-epoch", "2", "--preset", "fast"),
+    ]
+    script.main(arguments)
+    with (output / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["norm"] for row in rows] == ["batch", "deconv"]
+    assert [row["preset"] for row in rows] == ["", "fast"]
+    assert {row["image size"] for row in rows} == {"32"}
+    capsys.readouterr()
+    script.main(arguments)
+    assert "Epoch" not in capsys.readouterr().out
+    assert (output / "results.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-dir", "."], "must hold train/CLASS"),
+        (["--data-dir", ".", "--network-arguments", "[1]"], "json_object"),
+        ([], "required: --data-dir"),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    script = importlib.import_module("train_imagenet")
+    with pytest.raises(SystemExit):
+        script.main(arguments)
+    assert message in capsys.readouterr().err
