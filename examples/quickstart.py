@@ -12,10 +12,8 @@ KERAS_BACKEND picks the backend, TensorFlow by default.
 
 import argparse
 import logging
-import math
 import os
 import time
-from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +38,7 @@ from _datasets import load
 from _inference import TOLERANCE
 from _inference import check_agreement
 from _inference import time_predictions
+from _options import positive
 from _plot import save_curves
 from _tables import inference_table
 from _tables import training_table
@@ -119,19 +118,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default=Path("outputs/quickstart.png"))
     return parser
-
-
-def positive(kind: type) -> Callable[[str], float]:
-    """Returns an argument type: a `kind` of number above zero."""
-
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise ValueError(text)
-        return value
-
-    convert.__name__ = f"positive {kind.__name__}"
-    return convert
 
 
 def describe(name: str, data: Dataset, settings: Settings) -> str:

@@ -1,0 +1,207 @@
+"""How fast the loss falls, for networks and their learning rates."""
+
+import csv
+import itertools
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress
+from rich.progress import TimeElapsedColumn
+
+from _datasets import CLASSES
+from _datasets import Dataset
+from _training import EVALUATION_BATCH
+from _training import batches
+
+PLAIN = "plain"
+EVALUATIONS = 10
+# The training loss at the end is the mean of so many steps.
+LAST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Method:
+    """A network with a learning rate.
+
+    Attributes:
+        network: What the tables call it.
+        learning_rate: Of SGD.
+        build: Builds the network.
+    """
+
+    network: str
+    learning_rate: float
+    build: Callable[[], keras.Model]
+
+    @property
+    def label(self) -> str:
+        """Network and learning rate, for legends."""
+        return f"{self.network}, {self.learning_rate:g}"
+
+
+@dataclass
+class Trace:
+    """How the loss of one training run has fallen.
+
+    Attributes:
+        objective: Name of the loss.
+        method: What was trained.
+        seed: Of the kernels and of the order of the batches.
+        losses: Training loss of every step, before it.
+        steps: Steps after which the network was tested.
+        test_losses: Loss on the test set at these times.
+        accuracies: Share of the test set that was classified correctly.
+        seconds: Time of all steps.
+    """
+
+    objective: str
+    method: Method
+    seed: int
+    losses: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    test_losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def final_loss(self) -> float:
+        """Mean training loss of the last steps."""
+        return float(np.mean(self.losses[-LAST_STEPS:]))
+
+
+def train_all(
+    data: Dataset,
+    methods: Iterable[Method],
+    objectives: Mapping[str, Callable[[], keras.losses.Loss]],
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    batch_size: int,
+    momentum: float = 0.0,
+) -> list[Trace]:
+    """Trains every network with every loss, once for each seed.
+
+    By SGD with a constant learning rate. Targets are one-hot. A seed gives
+    all networks the same batches.
+    """
+    runs = list(itertools.product(objectives.items(), methods, seeds))
+    traces = []
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    ) as progress:
+        task = progress.add_task("", total=steps * len(runs))
+        for (objective, make_loss), method, seed in runs:
+            trace = Trace(objective, method, seed)
+            progress.update(task, description=f"{objective}: {method.label}")
+            optimizer = keras.optimizers.SGD(
+                method.learning_rate, momentum=momentum
+            )
+            _train(
+                trace,
+                data,
+                optimizer,
+                make_loss(),
+                steps,
+                batch_size,
+                on_step=lambda: progress.advance(task),
+            )
+            traces.append(trace)
+    return traces
+
+
+def _train(
+    trace: Trace,
+    data: Dataset,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    steps: int,
+    batch_size: int,
+    on_step: Callable[[], None],
+) -> None:
+    """Trains, and tests every now and then."""
+    keras.utils.set_random_seed(trace.seed)
+    model = trace.method.build()
+    model.compile(optimizer, loss)
+    targets = np.eye(CLASSES, dtype="float32")
+    order = batches(len(data.x_train), batch_size, trace.seed)
+    interval = -(-steps // EVALUATIONS)
+    for step in range(1, steps + 1):
+        picks = next(order)
+        start = time.perf_counter()
+        model.reset_metrics()  # Older Keras returns the mean of all steps.
+        value = model.train_on_batch(
+            data.x_train[picks], targets[data.y_train[picks]]
+        )
+        trace.seconds += time.perf_counter() - start
+        trace.losses.append(float(value))
+        on_step()
+        if step % interval == 0 or step == steps:
+            outputs = model.predict(
+                data.x_test, batch_size=EVALUATION_BATCH, verbose=0
+            )
+            labels = data.y_test
+            trace.steps.append(step)
+            trace.test_losses.append(float(loss(targets[labels], outputs)))
+            correct = np.argmax(outputs, axis=1) == labels
+            trace.accuracies.append(float(np.mean(correct)))
+
+
+def write_logs(traces: Iterable[Trace], folder: Path) -> None:
+    """Writes `training.csv`, a row a step, and `test.csv`."""
+    traces = list(traces)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(
+        folder / "training.csv",
+        ["step", "loss"],
+        (
+            (trace, (step, loss))
+            for trace in traces
+            for step, loss in enumerate(trace.losses, 1)
+        ),
+    )
+    _write(
+        folder / "test.csv",
+        ["step", "loss", "accuracy"],
+        (
+            (trace, row)
+            for trace in traces
+            for row in zip(
+                trace.steps, trace.test_losses, trace.accuracies, strict=True
+            )
+        ),
+    )
+
+
+def _write(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Trace, Sequence[Any]]],
+) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["objective", "network", "learning_rate", "seed", *columns]
+        )
+        for trace, row in rows:
+            method = trace.method
+            writer.writerow(
+                [
+                    trace.objective,
+                    method.network,
+                    method.learning_rate,
+                    trace.seed,
+                    *row,
+                ]
+            )
