@@ -5,12 +5,12 @@ import itertools
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -88,14 +88,14 @@ def train_all(
     steps: int,
     batch_size: int,
     momentum: float = 0.0,
-) -> list[Trace]:
+) -> Iterator[Trace]:
     """Trains every network with every loss, once for each seed.
 
     By SGD with a constant learning rate. Targets are one-hot. A seed gives
-    all networks the same batches.
+    all networks the same batches. Yields every run when it is done, those of
+    a network one after the other.
     """
     runs = list(itertools.product(objectives.items(), methods, seeds))
-    traces = []
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
@@ -117,8 +117,7 @@ def train_all(
                 batch_size,
                 on_step=lambda: progress.advance(task),
             )
-            traces.append(trace)
-    return traces
+            yield trace
 
 
 def _train(
@@ -158,50 +157,44 @@ def _train(
             trace.accuracies.append(float(np.mean(correct)))
 
 
-def write_logs(traces: Iterable[Trace], folder: Path) -> None:
-    """Writes `training.csv`, a row a step, and `test.csv`."""
-    traces = list(traces)
+def collect(runs: Iterable[Trace], folder: Path) -> list[Trace]:
+    """Returns all runs, and keeps the logs of those that are done.
+
+    In `training.csv` a row a step, in `test.csv` a row a test.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(
-        folder / "training.csv",
-        ["step", "loss"],
-        (
-            (trace, (step, loss))
-            for trace in traces
-            for step, loss in enumerate(trace.losses, 1)
-        ),
-    )
-    _write(
-        folder / "test.csv",
-        ["step", "loss", "accuracy"],
-        (
-            (trace, row)
-            for trace in traces
-            for row in zip(
-                trace.steps, trace.test_losses, trace.accuracies, strict=True
-            )
-        ),
-    )
+    traces = []
+    for trace in runs:
+        traces.append(trace)
+        _write(folder / "training.csv", ("step", "loss"), traces, _steps_of)
+        _write(
+            folder / "test.csv", ("step", "loss", "accuracy"), traces, _tests_of
+        )
+    return traces
+
+
+def _steps_of(trace: Trace) -> Iterator[tuple[int, float]]:
+    return enumerate(trace.losses, start=1)
+
+
+def _tests_of(trace: Trace) -> Iterator[tuple[int, float, float]]:
+    return zip(trace.steps, trace.test_losses, trace.accuracies, strict=True)
 
 
 def _write(
     path: Path,
     columns: Sequence[str],
-    rows: Iterable[tuple[Trace, Sequence[Any]]],
+    traces: Iterable[Trace],
+    rows_of: Callable[[Trace], Iterator[tuple[float, ...]]],
 ) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["objective", "network", "learning_rate", "seed", *columns]
         )
-        for trace, row in rows:
+        for trace in traces:
             method = trace.method
-            writer.writerow(
-                [
-                    trace.objective,
-                    method.network,
-                    method.learning_rate,
-                    trace.seed,
-                    *row,
-                ]
+            start = trace.objective, method.network, method.learning_rate
+            writer.writerows(
+                (*start, trace.seed, *row) for row in rows_of(trace)
             )

@@ -34,8 +34,8 @@ from _comparison import DECONV
 from _convergence import PLAIN
 from _convergence import Method
 from _convergence import Trace
+from _convergence import collect
 from _convergence import train_all
-from _convergence import write_logs
 from _convergence_report import draw_losses
 from _convergence_report import results_table
 from _datasets import CLASSES
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lambda: deconv_layer(features, options.block_size or features),
         )
     )
-    traces = train_all(
+    runs = train_all(
         data,
         methods,
         OBJECTIVES,
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         steps=steps,
         batch_size=options.batch_size,
     )
-    write_logs(traces, options.output)
+    traces = collect(runs, options.output)
     console.print(results_table(traces))
     title = (
         f"{options.dataset}, one linear layer, batch {options.batch_size}, "

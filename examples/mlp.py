@@ -32,8 +32,8 @@ from _comparison import DECONV
 from _convergence import PLAIN
 from _convergence import Method
 from _convergence import Trace
+from _convergence import collect
 from _convergence import train_all
-from _convergence import write_logs
 from _convergence_report import best_of_each
 from _convergence_report import draw_accuracies
 from _convergence_report import draw_losses
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for network, build in NETWORKS.items()
         for rate in options.learning_rates
     ]
-    traces = train_all(
+    runs = train_all(
         data,
         methods,
         {
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch_size=options.batch_size,
         momentum=MOMENTUM,
     )
-    write_logs(traces, options.output)
+    traces = collect(runs, options.output)
     console.print(results_table(traces))
     title = (
         f"{options.dataset}, {HIDDEN_LAYERS} hidden layers of {UNITS} sigmoid "
