@@ -163,7 +163,7 @@ def test_newton_schulz(tmp_path, capsys):
     )
     # The same up to rounding, which then grows.
     np.testing.assert_allclose(plain[:3], coupled[:3], rtol=1e-3)
-    np.testing.assert_allclose(exact[:8], coupled[:8], rtol=1e-2)
+    np.testing.assert_allclose(exact[:5], coupled[:5], rtol=1e-3)
     assert coupled[-1] < 0.02
     assert not plain[-1] < 1
     assert "27 pixels" in capsys.readouterr().out
