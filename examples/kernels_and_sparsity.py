@@ -151,6 +151,7 @@ def image_whitener(images: np.ndarray, size: int, iterations: int) -> Any:
         block_size=channels,
         num_iterations=iterations,
         sampling_stride=3,
+        name=f"patches_of_{size}_x_{size}",
     )
     layer.build((None, *images.shape[1:]))
     kernel = np.zeros(layer.kernel.shape, "float32")
@@ -261,7 +262,7 @@ def whiten_features(layer: Any, features: np.ndarray) -> np.ndarray:
 
 
 def draw_rows(rows: dict[str, np.ndarray], is_color: bool) -> Figure:
-    """Draws rows of images, each stretched over two deviations of its row."""
+    """Draws rows of images, each row over three deviations from its mean."""
     count = max(map(len, rows.values()))
     figure = Figure(
         figsize=(1.7 * count + 0.4, 1.8 * len(rows)), layout="constrained"
@@ -269,7 +270,7 @@ def draw_rows(rows: dict[str, np.ndarray], is_color: bool) -> Figure:
     grid = figure.subplots(len(rows), count, squeeze=False)
     for line, (name, images) in zip(grid, rows.items(), strict=True):
         centred = images - images.mean()
-        grey = np.clip(0.5 + centred / (4 * images.std()), 0, 1)
+        grey = np.clip(0.5 + centred / (6 * images.std()), 0, 1)
         for axes, image in zip(line, grey, strict=False):
             axes.imshow(image, cmap=None if is_color else "gray")
         for axes in line:

@@ -51,7 +51,7 @@ def plot_covariances(layer: Any, inputs: Any, matrix: int = 0) -> Figure:
             image = show_signed(axes, values, np.abs(values).max())
             figure.colorbar(image, ax=axes, shrink=0.85)
             condition = condition_number(values)
-            axes.set_title(f"{word}: condition {condition:,.3g}")
+            axes.set_title(f"{word}: condition {condition:,.1f}")
             axes.set_xlabel(f"{len(values)} features of the input")
         row[0].set_ylabel(title_of(each))
     return figure
