@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -61,7 +60,6 @@ class Trace:
         steps: Steps after which the network was tested.
         test_losses: Loss on the test set at these times.
         accuracies: Share of the test set that was classified correctly.
-        seconds: Time of all steps.
     """
 
     objective: str
@@ -71,7 +69,6 @@ class Trace:
     steps: list[int] = field(default_factory=list)
     test_losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def final_loss(self) -> float:
@@ -138,12 +135,10 @@ def _train(
     interval = -(-steps // EVALUATIONS)
     for step in range(1, steps + 1):
         picks = next(order)
-        start = time.perf_counter()
         model.reset_metrics()  # Older Keras returns the mean of all steps.
         value = model.train_on_batch(
             data.x_train[picks], targets[data.y_train[picks]]
         )
-        trace.seconds += time.perf_counter() - start
         trace.losses.append(float(value))
         on_step()
         if step % interval == 0 or step == steps:

@@ -37,26 +37,24 @@ def results_table(traces: Iterable[Trace]) -> Table:
     table = Table(
         title="At the end",
         caption=(
-            f"training loss: mean of the last {LAST_STEPS} steps; of several "
-            "seeds: mean, lowest and highest"
+            f"training loss: mean of the last {LAST_STEPS} steps; accuracy: on "
+            "the test set; of several seeds: mean, lowest and highest"
         ),
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
     )
-    table.add_column("loss")
+    table.add_column("loss", no_wrap=True)
     table.add_column("network", no_wrap=True)
     for title in (
-        "learning\nrate",
-        "training\nloss",
-        "test\nloss",
-        "test\naccuracy",
-        "ms per\nstep",
+        "rate",
+        "training loss",
+        "test loss",
+        "accuracy",
     ):
         table.add_column(title, justify="right", no_wrap=True)
     for group in by_method(traces):
         first = group[0]
-        time = sum(trace.seconds for trace in group)
         table.add_row(
             first.objective,
             first.method.network,
@@ -66,7 +64,6 @@ def results_table(traces: Iterable[Trace]) -> Table:
             "\n".join(
                 accuracy_lines([trace.accuracies[-1] for trace in group])
             ),
-            f"{1e3 * time / sum(len(trace.losses) for trace in group):.0f}",
         )
     return table
 
@@ -174,7 +171,7 @@ def _lines(values: Sequence[float]) -> list[str]:
     """Writes a loss; of several, the mean and below it the range."""
     if not np.isfinite(values).all():
         return ["diverged"]
-    mean = f"{statistics.fmean(values):.4g}"
+    mean = f"{statistics.fmean(values):.3g}"
     if len(values) == 1:
         return [mean]
-    return [mean, f"{min(values):.4g}–{max(values):.4g}"]
+    return [mean, f"{min(values):.3g}–{max(values):.3g}"]

@@ -149,14 +149,19 @@ def deconv_layer(features: int, block_size: int) -> keras.Model:
 
 def draw(traces: Sequence[Trace], title: str) -> Figure:
     """Draws a panel for each loss."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     panels = figure.subplots(1, len(OBJECTIVES))
     for axes, objective in zip(panels, OBJECTIVES, strict=True):
         own = [trace for trace in traces if trace.objective == objective]
         highest = 3 * max(trace.losses[0] for trace in own)
         draw_losses(axes, own, highest)
         axes.set_title(f"{objective} loss")
-    panels[-1].legend(title="network, learning rate")
+    figure.legend(
+        *panels[-1].get_legend_handles_labels(),
+        loc="outside lower center",
+        title="network, learning rate",
+        ncols=len(panels[-1].lines),
+    )
     figure.suptitle(title)
     return figure
 
