@@ -75,6 +75,11 @@ class Trace:
         """Mean training loss of the last steps."""
         return float(np.mean(self.losses[-LAST_STEPS:]))
 
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the loss ended above where it began, or nowhere."""
+        return not self.final_loss <= self.losses[0]
+
 
 def train_all(
     data: Dataset,

@@ -59,13 +59,23 @@ def results_table(traces: Iterable[Trace]) -> Table:
             first.objective,
             first.method.network,
             f"{first.method.learning_rate:g}",
-            "\n".join(_lines([trace.final_loss for trace in group])),
-            "\n".join(_lines([trace.test_losses[-1] for trace in group])),
+            loss_lines(group, [trace.final_loss for trace in group]),
+            loss_lines(group, [trace.test_losses[-1] for trace in group]),
             "\n".join(
                 accuracy_lines([trace.accuracies[-1] for trace in group])
             ),
         )
     return table
+
+
+def loss_lines(group: Sequence[Trace], values: Sequence[float]) -> str:
+    """Writes a loss; of several, the mean and below it the range."""
+    if any(trace.has_diverged for trace in group):
+        return "diverged"
+    mean = f"{statistics.fmean(values):.3g}"
+    if len(values) == 1:
+        return mean
+    return f"{mean}\n{min(values):.3g}–{max(values):.3g}"
 
 
 def draw_losses(axes: Axes, traces: Iterable[Trace], highest: float) -> None:
@@ -125,8 +135,9 @@ def best_of_each(traces: Iterable[Trace]) -> list[Trace]:
 
 
 def _final(group: Sequence[Trace]) -> float:
-    losses = [trace.test_losses[-1] for trace in group]
-    return statistics.fmean(losses) if np.isfinite(losses).all() else np.inf
+    if any(trace.has_diverged for trace in group):
+        return np.inf
+    return statistics.fmean(trace.test_losses[-1] for trace in group)
 
 
 def styled(
@@ -165,13 +176,3 @@ def _draw(
             alpha=FAINT / 2,
             linewidth=0,
         )
-
-
-def _lines(values: Sequence[float]) -> list[str]:
-    """Writes a loss; of several, the mean and below it the range."""
-    if not np.isfinite(values).all():
-        return ["diverged"]
-    mean = f"{statistics.fmean(values):.3g}"
-    if len(values) == 1:
-        return [mean]
-    return [mean, f"{min(values):.3g}–{max(values):.3g}"]

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data,
         methods,
         {
-            "cross entropy": lambda: keras.losses.CategoricalCrossentropy(
+            "logistic": lambda: keras.losses.CategoricalCrossentropy(
                 from_logits=True
             )
         },
