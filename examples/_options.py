@@ -1,77 +1,55 @@
-"""The command line that the examples of distributed training share."""
+"""Command-line options that examples share."""
 
 import argparse
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from _datasets import NAMES
 from _datasets import SAMPLE
 
 
-def make_parser(description: str, checkpoint: str) -> argparse.ArgumentParser:
-    """Describes what all of them take."""
+def data_parser(
+    description: str | None, datasets: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Describes a command line that names a data set.
+
+    Args:
+        description: Docstring of the script.
+        datasets: Names of the sets that it takes, the default first.
+    """
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--dataset",
-        choices=NAMES,
-        default=SAMPLE,
-        help="what to train on (default: an embedded part of CIFAR-10)",
+        choices=datasets,
+        default=datasets[0],
+        help=f"(default: {datasets[0]})"
+        + " sample: an embedded part of CIFAR-10" * (SAMPLE in datasets),
     )
-    add(
+    parser.add_argument(
         "--data-dir",
         type=Path,
         help="folder of NAME.npz; without it a full set is downloaded",
     )
-    add("--epochs", type=positive(float), default=2, help="may be a fraction")
-    add("--steps", type=positive(int), help="steps, in place of --epochs")
-    add("--seed", type=int, default=0)
-    add(
-        "--batch-size",
-        type=positive(int),
-        default=128,
-        help="of all devices together",
-    )
-    add("--learning-rate", type=positive(float), default=0.1)
-    add(
-        "--widths",
-        type=positive(int),
-        nargs="+",
-        default=(16, 32, 32),
-        help="channels; each makes two convolutions and a pooling",
-    )
-    add(
-        "--checkpoint",
-        type=Path,
-        default=Path("outputs") / checkpoint,
-        help="where the model is kept, at the end too",
-    )
-    add(
-        "--checkpoint-every",
-        type=positive(int),
-        default=10,
-        help="steps between checkpoints",
-    )
-    add(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint, with the same options",
-    )
     return parser
 
 
-def positive(kind: type) -> Callable[[str], float]:
-    """Returns an argument type: a `kind` of number above zero."""
+def make_parser(
+    description: str | None, name: str, datasets: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Describes a command line with data and an output folder.
 
-    def convert(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise ValueError(text)
-        return value
-
-    convert.__name__ = f"positive {kind.__name__}"
-    return convert
+    Args:
+        description: Docstring of the script.
+        name: Of the script; of the folder in `outputs`.
+        datasets: As in `data_parser`.
+    """
+    parser = data_parser(description, datasets)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("outputs") / name,
+        help=f"folder of the results (default: outputs/{name})",
+    )
+    return parser

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 os.environ["KERAS_BACKEND"] = "jax"
 
-from _options import make_parser
-from _options import positive
+from _arguments import positive
+from _distributed_options import make_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from _options import make_parser
-from _options import positive
+from _arguments import positive
+from _distributed_options import make_parser
 from _workers import launch
 from _workers import local_addresses
 

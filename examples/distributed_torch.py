@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-from _options import make_parser
-from _options import positive
+from _arguments import positive
+from _distributed_options import make_parser
 from _workers import launch
 from _workers import local_addresses
 from _workers import loopback

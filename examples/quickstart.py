@@ -33,13 +33,12 @@ from _comparison import Settings
 from _comparison import best
 from _comparison import compare
 from _datasets import NAMES
-from _datasets import SAMPLE
 from _datasets import Dataset
 from _datasets import load
 from _inference import TOLERANCE
 from _inference import check_agreement
 from _inference import time_predictions
-from _options import positive
+from _options import data_parser
 from _plot import save_curves
 from _tables import inference_table
 from _tables import training_table
@@ -83,22 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Describes the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = data_parser(__doc__, NAMES)
     add = parser.add_argument
-    add(
-        "--dataset",
-        choices=NAMES,
-        default=SAMPLE,
-        help="what to train on (default: an embedded part of CIFAR-10)",
-    )
-    add(
-        "--data-dir",
-        type=Path,
-        help="folder of NAME.npz; without it a full set is downloaded",
-    )
     add("--epochs", type=positive(float), default=4, help="may be a fraction")
     add("--steps", type=positive(int), help="steps, in place of --epochs")
     add("--seeds", "--seed", type=int, nargs="+", default=[0])

@@ -1,5 +1,9 @@
 """Network deconvolution for Keras 3: whitening instead of normalization."""
 
+import importlib
+from typing import Any
+
+from keras_deconv import callbacks
 from keras_deconv import layers
 from keras_deconv import models
 from keras_deconv import ops
@@ -41,6 +45,7 @@ __all__ = [
     "DeconvSeparableConv2D",
     "RemovedNormalization",
     "SmallBatchWarning",
+    "callbacks",
     "deconvolutionize",
     "fold",
     "layers",
@@ -51,3 +56,10 @@ __all__ = [
     "restore",
     "transforms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # It imports matplotlib, which is an extra.
+    if name == "visualization":
+        return importlib.import_module("keras_deconv.visualization")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

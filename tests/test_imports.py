@@ -309,9 +309,9 @@ def test_walker_catches(tmp_path, name, source, reason):
     assert reason in found
 
 
-def test_import_loads_no_further_backend():
+def test_import_loads_no_further_backend_and_no_pictures():
     # The process inherits KERAS_BACKEND. `import keras` alone may load more
-    # than its own backend, which is not this package's doing.
+    # than its own backend, and matplotlib, which is not this package's doing.
     script = f"""
         import json, sys
         frameworks = {FRAMEWORKS}
@@ -319,7 +319,10 @@ def test_import_loads_no_further_backend():
         before = [name for name in frameworks if name in sys.modules]
         import {PACKAGE}
         after = [name for name in frameworks if name in sys.modules]
-        print(json.dumps([before, after]))
+        pictures = "{PACKAGE}.visualization"
+        is_lazy = pictures not in sys.modules
+        is_there = {PACKAGE}.visualization is sys.modules[pictures]
+        print(json.dumps([before, after, is_lazy, is_there]))
         """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -329,5 +332,7 @@ def test_import_loads_no_further_backend():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    before, after = json.loads(done.stdout.splitlines()[-1])
+    before, after, is_lazy, is_there = json.loads(done.stdout.splitlines()[-1])
     assert after == before
+    assert is_lazy
+    assert is_there

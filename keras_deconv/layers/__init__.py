@@ -23,6 +23,10 @@ from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._twin import adapter_of
 from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._twin import unbuilt_twin
+from keras_deconv.layers._whiteness import Whiteness
+from keras_deconv.layers._whiteness import condition_number
+from keras_deconv.layers._whiteness import deconv_layers
+from keras_deconv.layers._whiteness import measure_whiteness
 from keras_deconv.layers._whitening import Whitening
 
 __all__ = [
@@ -42,8 +46,12 @@ __all__ = [
     "RemovedNormalization",
     "RunningStatistics",
     "SmallBatchWarning",
+    "Whiteness",
     "Whitening",
     "adapter_of",
+    "condition_number",
+    "deconv_layers",
     "make_twin",
+    "measure_whiteness",
     "unbuilt_twin",
 ]

@@ -1,0 +1,97 @@
+"""Reports how white the inputs of deconvolution layers are."""
+
+import numbers
+from typing import Any
+
+import keras
+
+from keras_deconv.layers import deconv_layers
+from keras_deconv.layers import measure_whiteness
+
+
+class WhitenessMonitor(keras.callbacks.Callback):
+    """Measures, in training, what deconvolution layers see and what they do.
+
+    At the end of an epoch it runs the model on one batch, in inference mode,
+    and adds to `logs`, for each of the layers,
+
+    * `LAYER/condition`: the condition number of `Cov + epsilon I`, the
+      covariance of what the layer whitens: the largest eigenvalue over the
+      smallest. If the layer has several D, the largest of theirs;
+    * `LAYER/distance`: how far `W = D (Cov + epsilon I) D` is from the
+      identity, with the moving D, which inference uses:
+      `|W - I|_F / |I|_F`. That is the root mean square of what the
+      eigenvalues differ from 1: 0 is perfectly white.
+
+    LAYER is the layer's path, such as `backbone/conv`. A layer that whitens
+    twice has two of each: `LAYER/pointwise_condition`, ...
+
+    Few Newton-Schulz steps leave directions of little variance as they are,
+    on purpose, so the distance does not go to 0: watch whether it grows. A
+    D that is stale (`update_every`, `freeze_after`, a small learning rate of
+    the averages) shows here first.
+
+    Callbacks see `logs` in their order: give this one before
+    `keras.callbacks.CSVLogger`, and before `keras.callbacks.TensorBoard`,
+    which writes `epoch_LAYER/condition`. The history that `fit` returns and
+    the progress bar come last anyway.
+
+    No variable of the model changes. The batch costs about as much as one
+    step of `evaluate`, run eagerly.
+
+    Args:
+        data: One batch of inputs, as the model takes them: an array, or a
+            list or dict of arrays. It should have several times as many
+            samples as a block has features.
+        every: Measure in the first epoch, and in every so many-th from
+            there. In other epochs `logs` is left alone.
+
+    Raises:
+        ValueError: If an argument breaks its rule; when training begins, if
+            the model has no deconvolution layer.
+
+    Example:
+        >>> monitor = WhitenessMonitor(x_train[:256])
+        >>> logger = keras.callbacks.CSVLogger("log.csv")
+        >>> model.fit(x_train, y_train, callbacks=[monitor, logger])
+    """
+
+    def __init__(self, data: Any, *, every: int = 1) -> None:
+        super().__init__()
+        _check_batch(data)
+        if not isinstance(every, numbers.Integral) or every < 1:
+            raise ValueError(
+                "`every` must be an integer of at least 1. "
+                f"Received: every={every!r}"
+            )
+        self.data: Any = data
+        self.every: int = int(every)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if next(deconv_layers(self.model), None) is None:
+            raise ValueError(
+                "The model must have a deconvolution layer. "
+                f"Received: model '{self.model.name}'"
+            )
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        if logs is None or epoch % self.every:
+            return
+        # On JAX, `fit` keeps the state of the model to itself.
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        for found in measure_whiteness(self.model, self.data):
+            start = f"{found.name}/{found.prefix}"
+            logs[f"{start}condition"] = found.condition
+            logs[f"{start}distance"] = found.distance
+
+
+def _check_batch(data: Any) -> None:
+    leaves = keras.tree.flatten(data)
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        raise ValueError(
+            "`data` must be one batch of inputs, as arrays. "
+            f"Received: data of type '{type(data).__name__}'"
+        )
