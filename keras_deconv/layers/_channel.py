@@ -66,7 +66,9 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         super().__init__(epsilon=epsilon, **kwargs)
         self.data_format = check_choice(
             "data_format",
-            data_format or keras.config.image_data_format(),
+            keras.config.image_data_format()
+            if data_format is None
+            else data_format,
             _FORMATS,
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=5)
