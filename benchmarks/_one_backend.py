@@ -53,6 +53,8 @@ class Computed(NamedTuple):
         last_statistics: The same, after all steps.
         losses: Of every step.
         seconds: Of every step.
+        cpu_seconds: Of every step, of all cores together: what other load
+            on the machine hardly changes.
         peak: MiB that building and training took on top of what the process
             had before.
     """
@@ -66,6 +68,7 @@ class Computed(NamedTuple):
     last_statistics: list[np.ndarray]
     losses: np.ndarray
     seconds: np.ndarray
+    cpu_seconds: np.ndarray
     peak: float
 
 
@@ -96,12 +99,13 @@ def compute(folder: Path, settings: dict[str, Any]) -> Computed:
     optimizer = keras.optimizers.SGD(settings["learning_rate"], momentum=0.9)
     model.compile(optimizer, loss)
     feed = real_batches(model.input_shape[1:], settings)
-    losses, seconds, first = [], [], []
+    losses, seconds, cpu_seconds, first = [], [], [], []
     for step in range(settings["steps"]):
         images, labels = next(feed)
-        clock = time.perf_counter()
+        clock, cpu_clock = time.perf_counter(), time.process_time()
         losses.append(float(model.train_on_batch(images, labels)))
         seconds.append(time.perf_counter() - clock)
+        cpu_seconds.append(time.process_time() - cpu_clock)
         if step == 0:
             first = statistics(model)
     return Computed(
@@ -114,6 +118,7 @@ def compute(folder: Path, settings: dict[str, Any]) -> Computed:
         last_statistics=statistics(model),
         losses=np.array(losses),
         seconds=np.array(seconds),
+        cpu_seconds=np.array(cpu_seconds),
         peak=(peak_bytes() - before) / MIB,
     )
 

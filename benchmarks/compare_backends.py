@@ -163,6 +163,7 @@ def compare(computed: Mapping[str, Computed]) -> list[dict[str, Any]]:
             "first loss": float(mine.losses[0]),
             "last loss": float(mine.losses[-1]),
             "seconds per step": median_seconds(mine.seconds),
+            "CPU seconds per step": median_seconds(mine.cpu_seconds),
             "peak, MiB": mine.peak,
         }
         for backend, mine in computed.items()

@@ -105,12 +105,14 @@ def test_any_value_of_a_setting_is_taken_or_refused(name, data):
     try:
         layer = member.cls(*member.arguments, **{setting: value})
     except ValueError as error:
-        assert f"`{setting}` must be" in str(error)
-        assert "Received: " in str(error)
+        refusal = str(error)
+    else:
+        config = layer.get_config()
+        assert member.cls.from_config(config).get_config() == config
+        keras.saving.serialize_keras_object(layer)
         return
-    config = layer.get_config()
-    assert member.cls.from_config(config).get_config() == config
-    keras.saving.serialize_keras_object(layer)
+    assert f"`{setting}` must be" in refusal
+    assert "Received: " in refusal
 
 
 @each_layer
@@ -125,11 +127,13 @@ def test_random_layer_works_or_says_why_not(name, data):
         assert member.cls.from_config(config).get_config() == config
         layer.build(inputs.shape)
     except ValueError as error:
-        assert "eceived" in str(error)
+        refusal = str(error)
+    else:
+        # JAX compiles every operation for every shape, which takes seconds.
+        if BACKEND != "jax":
+            check_outputs(layer, inputs)
         return
-    # JAX compiles every operation for every shape, which takes seconds.
-    if BACKEND != "jax":
-        check_outputs(layer, inputs)
+    assert "eceived" in refusal
 
 
 def check_outputs(layer, inputs):
