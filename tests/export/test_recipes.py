@@ -4,9 +4,11 @@ What each runtime computes is compared with what Keras predicts, for a folded
 model and for one that is not.
 """
 
+import importlib.util
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -18,9 +20,16 @@ from keras import layers
 
 import compare
 import keras_deconv
+import saved_model
 
-# Converters warn of their own affairs.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    # Converters warn of their own affairs.
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15),
+        reason="the page is about Keras 3.15",
+    ),
+]
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,18 +45,27 @@ MODULES = {
 }
 # Where Keras exports nothing, and what it says instead.
 REFUSED = {
+    ("SavedModel", "torch"): "mismatch between the structure of `inputs`",
+    ("LiteRT", "torch"): "you must install the `litert-torch` package",
     ("torch.export", "tensorflow"): "Torch export requires PyTorch backend",
     ("torch.export", "jax"): "Torch export requires PyTorch backend",
+    ("ONNX", "jax"): "This requires the jax2onnx module",
+    ("OpenVINO", "jax"): "XlaCallModule",
     ("LiteRT", "jax"): "LiteRT export requires TensorFlow or PyTorch backend",
 }
+# With these installed, Keras may well export.
+OPTIONAL = {("LiteRT", "torch"): "litert_torch", ("ONNX", "jax"): "jax2onnx"}
+
+
+def section(title):
+    """Returns what stands under a heading of the page."""
+    _, _, rest = PAGE.partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0]
 
 
 def blocks(title, language="python"):
     """Returns the code under a heading of the page."""
-    _, _, rest = PAGE.partition(f"\n## {title}\n")
-    return re.findall(
-        rf"```{language}\n(.*?)```", rest.partition("\n## ")[0], re.S
-    )
+    return re.findall(rf"```{language}\n(.*?)```", section(title), re.S)
 
 
 def run(title, model, images, package=keras_deconv):
@@ -64,8 +82,12 @@ def run(title, model, images, package=keras_deconv):
 
 
 def require(title):
+    """Skips a test whose modules are not here, or make it pointless."""
     for module in MODULES[title]:
         pytest.importorskip(module)
+    optional = OPTIONAL.get((title, BACKEND))
+    if optional and importlib.util.find_spec(optional):
+        pytest.skip(f"{optional} is installed")
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +211,37 @@ def test_model_of_another_backend(model, images):
     exec(blocks("LiteRT")[1], names)
     expected = model.predict(images, verbose=0)
     compare.assert_close(names["outputs"], expected, TOLERANCE)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="there it needs no recipe")
+def test_training_goes_on_from_pytorch(tmp_path):
+    folder = ROOT / "tests" / "data" / "models"
+    shutil.copy(folder / "torch.keras", tmp_path / "from_torch.keras")
+    # What the page says of Keras; once it works, the recipe can go.
+    model = keras.models.load_model("from_torch.keras")
+    with pytest.raises((TypeError, AttributeError)):
+        saved_model.train(model)
+    names = {"keras": keras}
+    (code,) = blocks("Going on with the training of a model from PyTorch")
+    exec(code, names)
+    model, optimizer = names["model"], names["optimizer"]
+    assert int(optimizer.iterations) == 2
+    assert any(
+        np.abs(keras.ops.convert_to_numpy(variable)).max() > 1e-6
+        for variable in optimizer.variables[2:]
+    )
+    before = model.get_layer("conv").get_weights()[0]
+    saved_model.train(model)
+    assert int(optimizer.iterations) == 4
+    assert np.abs(model.get_layer("conv").get_weights()[0] - before).max() > 0
+
+
+def test_every_recipe_is_tested():
+    headings = re.findall(r"^## (.*)$", PAGE, re.M)
+    with_code = {title for title in headings if "```python" in section(title)}
+    assert with_code == {
+        *MODULES,
+        "int8",
+        "From another backend",
+        "Going on with the training of a model from PyTorch",
+    }

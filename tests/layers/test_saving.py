@@ -104,7 +104,7 @@ def damaged(tmp_path, change):
 
 def test_truncated_file_is_refused(tmp_path):
     path = damaged(tmp_path, lambda data: data[: len(data) // 2])
-    with pytest.raises(ValueError, match="accessible `.keras` zip file"):
+    with pytest.raises(ValueError, match=r"accessible `\.keras` zip file"):
         keras.models.load_model(path)
 
 
@@ -145,7 +145,7 @@ def with_config(tmp_path, change):
 
 def test_setting_of_a_newer_version_is_named(tmp_path):
     path = with_config(tmp_path, lambda config: config.update(shrinkage=0.1))
-    with pytest.raises((TypeError, ValueError), match="'shrinkage': 0.1"):
+    with pytest.raises((TypeError, ValueError), match=r"'shrinkage': 0\.1"):
         keras.models.load_model(path, compile=False)
 
 

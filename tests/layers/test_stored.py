@@ -107,7 +107,7 @@ def test_missing_weights_are_refused(name):
 
 @each_layer
 def test_other_shapes_are_refused_and_nothing_has_changed(name):
-    store = stored(trained(name, block_size=1))
+    store = stored(trained(name, block_size=3))
     layer = make(name, block_size=2)
     before = by_name(layer)
     with pytest.raises(
