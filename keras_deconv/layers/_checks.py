@@ -13,7 +13,7 @@ def check_count(name: str, value: Any, minimum: int = 1) -> int:
     if (
         not isinstance(value, numbers.Integral)
         or isinstance(value, bool)
-        or not minimum <= value <= _LARGEST_COUNT
+        or not minimum <= int(value) <= _LARGEST_COUNT
     ):
         raise ValueError(
             f"`{name}` must be an integer of at least {minimum}, and below "
