@@ -45,6 +45,7 @@ SETTINGS = {
     "num_iterations": st.integers(1, 5),
     "sampling_stride": st.integers(1, 9),
     "share_blocks": st.booleans(),
+    "synchronized": st.booleans(),
     "update_every": st.integers(1, 2**31),
     "warmup_steps": st.integers(0, 2**31),
 }
