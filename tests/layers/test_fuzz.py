@@ -141,11 +141,12 @@ def check_outputs(layer, inputs):
     with warnings.catch_warnings():
         # Statistics of hardly any samples may well have no variance.
         warnings.simplefilter("ignore")
-        trained = layer(inputs, training=True)
-        outputs = layer(inputs)
-        folded = layer.fold()(inputs)
+        found = [layer(inputs, training=True), layer(inputs)]
+        # TensorFlow has no convolution on the CPU with the channels first.
+        if BACKEND != "tensorflow" or not layer._channels_first:
+            found.append(layer.fold()(inputs))
     expected = layer.compute_output_shape(inputs.shape)
-    for each in (trained, outputs, folded):
+    for each in found:
         assert tuple(each.shape) == tuple(expected)
         assert np.isfinite(ops.convert_to_numpy(each)).all()
 
