@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -69,3 +70,45 @@ def compiled_gradient(
             everywhere = tuple(range(len(values)))
             traced = jax.jit(jax.grad(objective, argnums=everywhere))
             return lambda: jax.block_until_ready(traced(*values))
+
+
+def loss_gradients(
+    model: keras.Model, loss: Callable[..., Any], inputs: Any, targets: Any
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns outputs in training mode, and the gradients of the loss.
+
+    One gradient for each trainable weight. The statistics of the model may
+    change.
+    """
+    inputs, targets = map(ops.convert_to_tensor, (inputs, targets))
+    variables = [variable.value for variable in model.trainable_variables]
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                outputs = model(inputs, training=True)
+                objective = loss(targets, outputs)
+            found = tape.gradient(objective, variables)
+        case "torch":
+            import torch
+
+            outputs = model(inputs, training=True)
+            found = torch.autograd.grad(loss(targets, outputs), variables)
+        case "jax":
+            import jax
+
+            state = [v.value for v in model.non_trainable_variables]
+
+            def objective(values: list[Any]) -> tuple[Any, Any]:
+                outputs, _ = model.stateless_call(
+                    values, state, inputs, training=True
+                )
+                return loss(targets, outputs), outputs
+
+            found, outputs = jax.jit(jax.grad(objective, has_aux=True))(
+                variables
+            )
+    return ops.convert_to_numpy(outputs), [
+        np.array(ops.convert_to_numpy(each)) for each in found
+    ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
@@ -66,7 +67,9 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         super().__init__(epsilon=epsilon, **kwargs)
         self.data_format = check_choice(
             "data_format",
-            data_format or keras.config.image_data_format(),
+            keras.config.image_data_format()
+            if data_format is None
+            else data_format,
             _FORMATS,
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=5)
@@ -173,6 +176,7 @@ def _affine(
 ) -> tuple[Tensor, Tensor]:
     """Returns A `(C, C)` and b `(C,)`, so that `x A + b` is whitened."""
     channels = statistics.blocks.channels
-    identity = ops.expand_dims(ops.eye(channels), 0)
+    # A constant: OpenVINO has no `eye` of TensorFlow.
+    identity = ops.convert_to_tensor(np.eye(channels, dtype="float32")[None])
     kernel, bias = statistics.fold(identity, None, value)
     return kernel[0], bias

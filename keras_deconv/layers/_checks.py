@@ -3,26 +3,34 @@
 import numbers
 from typing import Any
 
+# Counts are compared with tensors of int32, and the ridge is added in float32.
+_LARGEST_COUNT = 2**31 - 1
+_SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, 2.0**127
+
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
     """Returns `value` as an int. Raises ValueError unless it is >= minimum."""
     if (
         not isinstance(value, numbers.Integral)
         or isinstance(value, bool)
-        or value < minimum
+        or not minimum <= int(value) <= _LARGEST_COUNT
     ):
         raise ValueError(
-            f"`{name}` must be an integer of at least {minimum}. "
+            f"`{name}` must be an integer of at least {minimum}, and below "
+            "2**31. "
             f"Received: {name}={value!r}"
         )
     return int(value)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Returns `value` as a float. Raises ValueError unless 0 < value < inf."""
-    if not _is_real(value) or not 0 < value < float("inf"):
+    """Returns `value` as a float. Raises ValueError unless 0 < value < inf.
+
+    What float32 cannot tell from either counts as the same.
+    """
+    if not _is_real(value) or not _SMALLEST_FLOAT <= value <= _LARGEST_FLOAT:
         raise ValueError(
-            f"`{name}` must be a positive, finite number. "
+            f"`{name}` must be a positive, finite number in float32. "
             f"Received: {name}={value!r}"
         )
     return float(value)
@@ -49,7 +57,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     """Returns `value`. Raises ValueError unless it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}"
         )

@@ -18,6 +18,7 @@ from keras_deconv.layers._checks import check_decay
 from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._checks import check_positive
 from keras_deconv.layers._statistics import RunningStatistics
+from keras_deconv.layers._stored import load_weights
 
 
 class Whitening(keras.layers.Layer):
@@ -144,7 +145,7 @@ class Whitening(keras.layers.Layer):
         keras.layers.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
-        keras.layers.Layer.load_own_variables(self, store)
+        load_weights(self, store)
 
     def _unavailable(self, feature: str) -> NotImplementedError:
         return NotImplementedError(
@@ -169,18 +170,19 @@ class Whitening(keras.layers.Layer):
         return getattr(self, "data_format", None) == "channels_first"
 
     def _known_channels(self, input_shape: tuple[int | None, ...]) -> int:
-        min_ndim = self.input_spec.min_ndim
-        if len(input_shape) < min_ndim:
+        least, most = self.input_spec.min_ndim, self.input_spec.max_ndim
+        if not least <= len(input_shape) <= (most or len(input_shape)):
             raise ValueError(
-                f"Layer '{self.name}' takes inputs of rank {min_ndim} or "
-                f"more. Received: input_shape={tuple(input_shape)}"
+                f"Layer '{self.name}' takes inputs of rank {least} "
+                f"{f'to {most}' if most else 'or more'}. "
+                f"Received: input_shape={tuple(input_shape)}"
             )
         axis = 1 if self._channels_first else -1
         channels = input_shape[axis]
-        if channels is None:
+        if not channels:
             raise ValueError(
                 f"The channels of the inputs of layer '{self.name}' (axis "
-                f"{axis}) must be known. "
+                f"{axis}) must be known, and at least one. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
         return channels

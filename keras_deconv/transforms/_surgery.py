@@ -40,9 +40,11 @@ def replace_layers(model: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
     for old, other in new.values():
         _replace_in_nodes(old, other)
     for owner in owners:
-        # On torch, the list of parameters; Keras makes it again when asked.
+        # On torch, the list of parameters. Keras makes it again when it is
+        # asked for one, but `state_dict` and the ONNX exporter do not ask.
         if "_torch_params" in getattr(owner, "_modules", {}):
             del owner._torch_params
+            _ = owner.torch_params
 
 
 def _replace_tracked(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import compare
+import keras_deconv
 import networks
 from keras_deconv import deconvolutionize
 from keras_deconv import fold
@@ -61,3 +62,17 @@ def test_plain_model_folds_to_a_copy():
 def test_batch_normalization_stays():
     names = [la.name for la in networks.all_layers(fold(networks.sequential()))]
     assert "norm" in names
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="torch alone has a state_dict"
+)
+def test_torch_knows_the_weights_of_a_folded_model():
+    """Exporters and checkpoints of torch ask for no more than this."""
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, keras_deconv.DeconvConv2D(2, 3)(inputs))
+    plain = fold(model)
+    state = plain.state_dict(keep_vars=True)
+    assert {id(value) for value in state.values()} == {
+        id(weight.value) for weight in plain.weights
+    }
