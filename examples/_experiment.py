@@ -102,6 +102,8 @@ def deconvolved(
     if experiment.norm == BATCH:
         return model
     settings["preset"] = experiment.preset
+    if experiment.distributed:
+        settings["synchronized"] = True
     for name in ("num_iterations", "epsilon"):
         value = getattr(experiment, name)
         if value is not None:
