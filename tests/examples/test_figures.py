@@ -205,8 +205,13 @@ def test_deconvolved_images_are_white(data_dir):
     whitened = script.whiten(layer, data.x_train)[:, 1:-1, 1:-1]
     pixels = whitened.reshape(-1, 3)
     np.testing.assert_allclose(np.cov(pixels.T), np.eye(3), atol=0.15)
-    neighbours = np.mean(whitened[:, 1:] * whitened[:, :-1])
-    assert abs(neighbours) < 0.05
+    # Neighbours are the centres of two patches, each white by itself, so
+    # what they have in common does not vanish altogether.
+    before, after = (
+        np.mean(x[:, 1:] * x[:, :-1]) for x in (data.x_train, whitened)
+    )
+    assert before > 0.4
+    assert abs(after) < 0.1
     assert whitened.shape == (60, 14, 14, 3)
 
 
