@@ -71,7 +71,7 @@ def test_synchronized_replicas_train_as_one_device(results, replica):
 
 def test_separate_replicas_do_not(results):
     off = differences(results["separate_0"], results["alone"])
-    for name in ("first/conv/kernel", "first/conv/moving_deconv"):
+    for name in ("first/tiny/conv/kernel", "first/tiny/conv/moving_deconv"):
         assert off[name] > 1e-2
 
 
