@@ -1,10 +1,14 @@
 """Command-line options that examples share."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from _datasets import SAMPLE
+
+FOLDERS = ("--data-dir", "--output")
 
 
 def data_parser(
@@ -53,3 +57,21 @@ def make_parser(
         help=f"folder of the results (default: outputs/{name})",
     )
     return parser
+
+
+def command(name: str, arguments: Sequence[str] | None) -> str:
+    """Returns the command of a run, in which folders are called DIR.
+
+    Args:
+        name: Of the script.
+        arguments: What `main` was given: None for those of this process.
+    """
+    words = ["python", f"examples/{name}.py"]
+    is_folder = False
+    for word in sys.argv[1:] if arguments is None else arguments:
+        option, equals, _ = word.partition("=")
+        if option in FOLDERS and equals:
+            word = f"{option}=DIR"
+        words.append("DIR" if is_folder else word)
+        is_folder = word in FOLDERS
+    return shlex.join(words)

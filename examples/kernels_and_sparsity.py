@@ -36,7 +36,9 @@ from _datasets import CLASSES
 from _datasets import SAMPLE
 from _datasets import Dataset
 from _datasets import load
+from _environment import record
 from _network import build_network
+from _options import command
 from _options import make_parser
 from _training import train
 from keras_deconv import visualization
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "hidden layer": draw_hidden(data, images, options, folder),
     }
     write_log(numbers, folder / "numbers.csv")
+    record(options.output, command("kernels_and_sparsity", arguments))
     for name, row in numbers.items():
         for quantity, (before, after) in row.items():
             console.print(f"{name}, {quantity}: {before:.3g} -> {after:.3g}")

@@ -42,6 +42,8 @@ from _convergence_report import results_table
 from _datasets import CLASSES
 from _datasets import Dataset
 from _datasets import load
+from _environment import record
+from _options import command
 from _options import make_parser
 from _training import steps_per_epoch
 
@@ -89,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     traces = collect(runs, options.output)
     console.print(results_table(traces))
+    record(options.output, command("linear_regression", arguments))
     title = (
         f"{options.dataset}, one linear layer, batch {options.batch_size}, "
         f"seeds {', '.join(map(str, options.seeds))}"

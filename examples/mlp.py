@@ -41,6 +41,8 @@ from _convergence_report import draw_losses
 from _convergence_report import results_table
 from _datasets import CLASSES
 from _datasets import load
+from _environment import record
+from _options import command
 from _options import make_parser
 from _training import MOMENTUM
 from _training import steps_per_epoch
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     traces = collect(runs, options.output)
     console.print(results_table(traces))
+    record(options.output, command("mlp", arguments))
     title = (
         f"{options.dataset}, {HIDDEN_LAYERS} hidden layers of {UNITS} sigmoid "
         f"units, batch {options.batch_size}, seeds "

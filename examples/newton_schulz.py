@@ -39,6 +39,8 @@ import keras_deconv
 from _arguments import positive
 from _datasets import SAMPLE
 from _datasets import load
+from _environment import record
+from _options import command
 from _options import make_parser
 from _plot import FAINT
 
@@ -75,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     errors = measure(matrix, options.iterations)
     options.output.mkdir(parents=True, exist_ok=True)
     write_log(errors, options.output / "errors.csv")
+    record(options.output, command("newton_schulz", arguments))
     for name, curve in errors.items():
         best = int(np.nanargmin(curve))
         console.print(

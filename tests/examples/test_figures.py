@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 
 import keras
 import numpy as np
@@ -46,6 +47,10 @@ def run(name, data_dir, *arguments):
     )
     for path in output.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
+    said = json.loads((output / "run.json").read_text("utf-8"))["command"]
+    assert said.startswith(
+        f"python examples/{name}.py --data-dir DIR --output DIR"
+    )
     return output
 
 
