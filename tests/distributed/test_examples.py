@@ -160,8 +160,9 @@ def test_divided_blocks_train_as_undivided_ones(
     (found, _), (wanted, _) = (
         read(folder / f"{name}.keras") for name in ("divided", "undivided")
     )
+    # Biases start at zero and are their first gradients, sums that cancel.
     for mine, other in zip(found, wanted, strict=True):
-        compare.assert_close(mine, other)
+        compare.assert_close(mine, other, tolerance=1e-4)
 
 
 def test_batch_that_cannot_be_divided(example):
