@@ -78,6 +78,12 @@ def main() -> None:
     add = parser.add_argument
     add("--data-dir", type=Path, help="folder of cifar10.npz")
     add("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
+    add(
+        "--presets",
+        nargs="+",
+        choices=keras_deconv.PRESETS,
+        default=list(keras_deconv.PRESETS),
+    )
     add("--steps", type=int, default=100)
     add("--batch-size", type=int, default=64)
     add("--learning-rate", type=float, default=1e-3)
@@ -90,6 +96,7 @@ def main() -> None:
     )
     command = (
         "python benchmarks/stability.py --data-dir DIR "
+        f"--presets {' '.join(options.presets)} "
         f"--steps {options.steps} --batch-size {options.batch_size} "
         f"--learning-rate {options.learning_rate:g} "
         f"--seeds {' '.join(map(str, options.seeds))}"
@@ -97,7 +104,7 @@ def main() -> None:
     records = []
     for name in options.backbones:
         for seed in options.seeds:
-            for preset in (None, *keras_deconv.PRESETS):
+            for preset in (None, *options.presets):
                 records.append(
                     {
                         "network": name,
