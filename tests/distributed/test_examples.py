@@ -160,9 +160,11 @@ def test_divided_blocks_train_as_undivided_ones(
     (found, _), (wanted, _) = (
         read(folder / f"{name}.keras") for name in ("divided", "undivided")
     )
-    # Biases start at zero and are their first gradients, sums that cancel.
     for mine, other in zip(found, wanted, strict=True):
-        compare.assert_close(mine, other, tolerance=1e-4)
+        # Vectors are biases, which start at zero: what is compared is their
+        # first gradient, to the tolerance of gradients.
+        is_bias = np.ndim(other) == 1
+        compare.assert_close(mine, other, 1e-4 if is_bias else 1e-5)
 
 
 def test_batch_that_cannot_be_divided(example):
