@@ -95,6 +95,12 @@ def main() -> None:
         nargs="+",
         default=(0.1, 0.05, 0.02),
     )
+    add(
+        "--presets",
+        nargs="+",
+        choices=keras_deconv.PRESETS,
+        default=list(keras_deconv.PRESETS),
+    )
     add("--targets", type=float, nargs="+", default=(0.7, 0.8, 0.9))
     add("--evaluations", type=int, default=8, help="in an epoch")
     add("--output", type=Path)
@@ -104,11 +110,16 @@ def main() -> None:
         f"outputs/time_to_accuracy_{keras.backend.backend()}.json"
     )
     runs = [(None, rate) for rate in options.batch_norm_rates]
-    runs += [(preset, options.learning_rate) for preset in keras_deconv.PRESETS]
+    runs += [(preset, options.learning_rate) for preset in options.presets]
     command = (
         f"python benchmarks/time_to_accuracy.py --network {options.network} "
         f"--epochs {options.epochs:g} --batch-size {options.batch_size} "
-        f"--seeds {' '.join(map(str, options.seeds))}"
+        f"--seeds {' '.join(map(str, options.seeds))} "
+        f"--learning-rate {options.learning_rate:g} --batch-norm-rates "
+        f"{' '.join(f'{rate:g}' for rate in options.batch_norm_rates)} "
+        f"--presets {' '.join(options.presets)} "
+        f"--targets {' '.join(f'{target:g}' for target in options.targets)} "
+        f"--evaluations {options.evaluations} --data-dir DIR"
     )
     records = []
     for seed in options.seeds:

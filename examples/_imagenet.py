@@ -1,8 +1,9 @@
-"""Labelled images on disk: folders of classes, or shards in tar files."""
+"""Labelled images on disk: folders of classes, or shards of many images."""
 
 import io
 import os
-import tarfile
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import _shards
+import _tfrecords
 from _augment import random_resized_crop
 from _augment import resize_and_crop
 from _augment import standardise_imagenet
 from _batches import Batch
 from _batches import MakeBatch
-
-SUFFIXES = (".jpeg", ".jpg", ".png")
-LABEL_SUFFIX = ".cls"
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,24 @@ def find_images(data_dir: Path, split: str) -> Images:
 
     Args:
         data_dir: Holds SPLIT/CLASS/NAME.JPEG, the classes in the order of
-            their names; or shards as webdataset writes them, SPLIT/*.tar or
-            *SPLIT*.tar, where an image `k.jpg` has its class in `k.cls`.
+            their names; or shards, as webdataset writes them (`_shards.py`)
+            or as TFRecords (`_tfrecords.py`).
         split: `"train"` or `"val"`.
 
     Raises:
-        FileNotFoundError: There are neither.
-        ValueError: A shard lacks a class, or has one that is no number.
+        FileNotFoundError: There is none of them.
+        ValueError: A shard is damaged, or an image in it has no class.
     """
+    for kind in (_shards, _tfrecords):
+        if shards := kind.find_shards(data_dir, split):
+            return _in_shards(shards, kind.members)
     folder = data_dir / split
-    shards = sorted(folder.glob("*.tar")) or sorted(
-        data_dir.glob(f"*{split}*.tar")
-    )
-    if shards:
-        return _read_shards(shards)
-    images = _read_folders(folder) if folder.is_dir() else None
+    images = _in_folders(folder) if folder.is_dir() else None
     if images is None or not images.paths:
         raise FileNotFoundError(
-            f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards "
-            f"{split}/*.tar or *{split}*.tar. Received: {data_dir}"
+            f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards: "
+            f"{split}/*.tar, *{split}*.tar, {split}/*.tfrecord*, "
+            f"*{split}*.tfrecord* or {split}*-of-*. Received: {data_dir}"
         )
     return images
 
@@ -117,7 +116,7 @@ def _stack(crops: Sequence[Image.Image]) -> np.ndarray:
     return standardise_imagenet(np.stack([np.asarray(crop) for crop in crops]))
 
 
-def _read_folders(folder: Path) -> Images:
+def _in_folders(folder: Path) -> Images:
     """Lists the images in folders of classes."""
     names = sorted(each.name for each in os.scandir(folder) if each.is_dir())
     paths: list[str] = []
@@ -126,7 +125,7 @@ def _read_folders(folder: Path) -> Images:
         found = [
             os.path.join(folder, name, file)
             for file in sorted(os.listdir(folder / name))
-            if file.lower().endswith(SUFFIXES)
+            if file.lower().endswith(_shards.IMAGE_SUFFIXES)
         ]
         paths += found
         labels += [label] * len(found)
@@ -139,51 +138,17 @@ def _read_folders(folder: Path) -> Images:
     )
 
 
-def _read_shards(shards: Sequence[Path]) -> Images:
+def _in_shards(
+    shards: Sequence[Path], members: Callable[[Path], Iterable[_shards.Member]]
+) -> Images:
     """Lists what is in shards; their images are read when they are needed.
 
     So images of all shards mix in a batch, as those in folders do.
     """
-    paths: list[str] = []
-    offsets: list[int] = []
-    sizes: list[int | None] = []
-    labels: list[int] = []
-    for shard in shards:
-        images, classes = _members(shard)
-        missing = sorted(images.keys() - classes.keys())
-        if missing:
-            raise ValueError(
-                f"In a shard, each image must have its class in KEY"
-                f"{LABEL_SUFFIX}. Received: {shard} without that of "
-                f"{', '.join(missing[:3])}"
-            )
-        for key, member in images.items():
-            paths.append(str(shard))
-            offsets.append(member.offset_data)
-            sizes.append(member.size)
-            labels.append(classes[key])
+    found = [(str(shard), *each) for shard in shards for each in members(shard)]
+    if not found:
+        raise ValueError(
+            f"Shards must hold images. Received: {shards[0]}, empty"
+        )
+    paths, offsets, sizes, labels = zip(*found, strict=True)
     return Images(paths, offsets, sizes, np.array(labels, "int32"))
-
-
-def _members(
-    shard: Path,
-) -> tuple[dict[str, tarfile.TarInfo], dict[str, int]]:
-    """Returns the images and the classes of a shard, by key."""
-    images: dict[str, tarfile.TarInfo] = {}
-    classes: dict[str, int] = {}
-    with tarfile.open(shard, "r:") as archive:
-        for member in archive:
-            key, _, suffix = member.name.rpartition(".")
-            suffix = f".{suffix.lower()}"
-            if suffix in SUFFIXES:
-                images[key] = member
-            elif suffix == LABEL_SUFFIX:
-                content = archive.extractfile(member).read()
-                try:
-                    classes[key] = int(content)
-                except ValueError as error:
-                    raise ValueError(
-                        "A class must be a number. Received: "
-                        f"{content[:20]!r} in {member.name} of {shard}"
-                    ) from error
-    return images, classes

@@ -2,10 +2,12 @@
 
     python examples/train_imagenet.py --data-dir DIR --network imagenet_resnet18
 
-DIR holds train/CLASS/NAME.JPEG and val/CLASS/NAME.JPEG, or shards as
-webdataset writes them: train/*.tar and val/*.tar, or *train*.tar and
-*val*.tar in DIR itself, where NAME.jpg has its class in NAME.cls. Images are
-decoded in threads by Pillow: no backend needs another to load data.
+DIR holds train/CLASS/NAME.JPEG and val/CLASS/NAME.JPEG, or shards: tar files
+as webdataset writes them (train/*.tar, or *train*.tar in DIR itself; NAME.jpg
+has its class in NAME.cls), or TFRecords as TensorFlow's models and
+tensorflow-datasets write them (train/*.tfrecord*, *train*.tfrecord*,
+train*-of-*). Images are decoded in threads by Pillow: no backend needs
+another to load data, but TensorFlow finds the images in TFRecords.
 
 SGD with momentum 0.9, a cosine schedule from 0.1 to zero over 90 epochs of
 batch 256, coupled L2 of 1e-4 on all trainable weights; random crops of 224

@@ -94,14 +94,26 @@ def _tensorflow_graph(layer, inputs, training, with_gradient):
 
 
 def _tensorflow_products(graph, branch=None):
-    """Yields the branch (or None) of each product in a graph."""
-    for operation in graph.get_operations():
+    """Yields the branch (or None) of each product that a graph needs."""
+    for operation in _needed(graph):
         if "MatMul" in operation.type or "Einsum" in operation.type:
             yield branch
         elif operation.type in ("If", "StatelessIf"):
             for name, taken in (("then_branch", True), ("else_branch", False)):
                 function = graph._get_function(operation.get_attr(name).name)
                 yield from _tensorflow_products(function.graph, taken)
+
+
+def _needed(graph):
+    """Returns the operations that outputs depend on; others do not run."""
+    found, stack = set(), [tensor.op for tensor in graph.outputs]
+    while stack:
+        operation = stack.pop()
+        if operation not in found:
+            found.add(operation)
+            stack += [tensor.op for tensor in operation.inputs]
+            stack += operation.control_inputs
+    return found
 
 
 def _torch_count(layer, inputs, training, with_gradient):

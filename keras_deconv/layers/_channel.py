@@ -1,5 +1,6 @@
 """Whitening of channels alone, as a layer of its own."""
 
+import functools
 from typing import Any
 
 import keras
@@ -115,7 +116,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         for statistics in self.all_statistics():
             stop = start + statistics.blocks.channels
             part = inputs[..., start:stop]
-            kernel, bias = _affine(statistics, statistics(part, training))
+            affine = functools.partial(_affine, statistics)
+            kernel, bias = statistics(part, training, affine)
             part = ops.matmul(part, ops.cast(kernel, self.compute_dtype))
             parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
             start = stop

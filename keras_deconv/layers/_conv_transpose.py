@@ -48,9 +48,13 @@ class DeconvConv2DTranspose(
     plain_class = keras.layers.Conv2DTranspose
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        mean, deconv = self._statistics(inputs, training)
-        inputs = self._add_bias(inputs, -self._channel_mean(mean))
-        kernel = ops.cast(self._whiten(deconv), self.compute_dtype)
+        def use(value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            mean, deconv = value
+            return self._channel_mean(mean), self._whiten(deconv)
+
+        mean, kernel = self._statistics(inputs, training, use)
+        inputs = self._add_bias(inputs, -mean)
+        kernel = ops.cast(kernel, self.compute_dtype)
         return self._finish(self._linear(inputs, kernel), self.bias)
 
     def fold(self) -> Any:

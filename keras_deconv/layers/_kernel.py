@@ -26,7 +26,7 @@ class KernelWhitening(Whitening):
         self.moving_mean, self.moving_deconv = self._statistics.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        kernel, bias = self._fold(self._statistics(inputs, training))
+        kernel, bias = self._statistics(inputs, training, self._fold)
         kernel = ops.cast(kernel, self.compute_dtype)
         return self._finish(self._linear(inputs, kernel), bias)
 

@@ -38,12 +38,10 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         ) = self._pointwise.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        value = self._depthwise(inputs, training)
-        kernel, shift = self._fold_depthwise(value)
+        kernel, shift = self._depthwise(inputs, training, self._fold_depthwise)
         kernel = ops.cast(kernel, self.compute_dtype)
         hidden = self._add_bias(depthwise_conv(self, inputs, kernel), shift)
-        value = self._pointwise(hidden, training)
-        kernel, bias = self._fold_pointwise(value)
+        kernel, bias = self._pointwise(hidden, training, self._fold_pointwise)
         kernel = ops.cast(kernel, self.compute_dtype)
         outputs = ops.conv(hidden, kernel, data_format=self.data_format)
         return self._finish(outputs, bias)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from typing import Any
+from typing import TypeAlias
 
 from keras import ops
 
@@ -11,6 +12,9 @@ from keras_deconv._engine import full_precision
 from keras_deconv._engine import replica
 from keras_deconv._types import Tensor
 from keras_deconv.layers._replicas import Shares
+
+# What is done with mean and D.
+Use: TypeAlias = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]]
 
 
 class SmallBatchWarning(UserWarning):
@@ -26,9 +30,9 @@ class SmallBatchWarning(UserWarning):
 class RunningStatistics:
     """Mean and D of what a layer whitens: of a batch, and on average.
 
-    Calling it returns mean and D for these inputs. In training they are
-    those of the batch, and the averages move towards them; else they are
-    the averages.
+    Calling it hands mean and D for these inputs to what uses them. In
+    training they are those of the batch, and the averages move towards them;
+    else they are the averages.
 
     A batch with NaN or Inf leaves all averages as they were: with loss
     scaling such batches are part of ordinary training in float16.
@@ -51,6 +55,15 @@ class RunningStatistics:
     Attributes:
         observer: Takes the inputs and returns mean and D in place of all
             else, or None: for transforms, which estimate statistics.
+
+    Call arguments:
+        inputs: What is whitened.
+        training: Whether to use, and learn from, the statistics of the
+            batch.
+        use: Takes mean and D, as a pair, and returns a tuple of tensors:
+            the result of the call. It runs in the branch of the schedule
+            that is taken, so that a step whose D is not new computes no
+            gradient of D either, which costs as much as `D w`.
     """
 
     def __init__(
@@ -78,21 +91,23 @@ class RunningStatistics:
             )
 
     def __call__(
-        self, inputs: Tensor, training: bool | None
-    ) -> tuple[Tensor, Tensor]:
+        self, inputs: Tensor, training: bool | None, use: Use
+    ) -> tuple[Tensor, ...]:
         if self.observer is not None:
-            return self.observer(inputs)
+            return use(self.observer(inputs))
         if not training or not self.layer.trainable:
-            return self.moving_values()
+            return use(self.moving_values())
         if self.step is None:
-            value = self._measure(inputs)
+            value = self._whiten(self._moments_of_all(inputs, True))
             self._record(value, self.layer.momentum, _all_finite(value))
-            return value
-        return self._follow_schedule(inputs, ops.convert_to_tensor(self.step))
+            return use(value)
+        return self._follow_schedule(
+            inputs, ops.convert_to_tensor(self.step), use
+        )
 
     def _follow_schedule(
-        self, inputs: Tensor, step: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, inputs: Tensor, step: Tensor, use: Use
+    ) -> tuple[Tensor, ...]:
         """Measures where the schedule has it; the branch not taken is free."""
         layer = self.layer
         old, is_due = self.moving_values(), True
@@ -111,31 +126,27 @@ class RunningStatistics:
             is_thawed = step < layer.freeze_after
             is_due = ops.logical_and(is_due, is_thawed)
             old = _choose(is_thawed, old, self.moving_values())
-        value = self._measure(inputs, is_due, old)
+        moments = self._moments_of_all(inputs, is_due)
+
+        def branch(value: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+            return *_constant(value), *use(value)
+
+        mean, deconv, *used = ops.cond(
+            is_due,
+            lambda: branch(self._whiten(moments)),
+            lambda: branch(_constant(old)),
+        )
+        value = mean, deconv
         is_valid = ops.logical_and(is_due, _all_finite(value))
         self._record(value, momentum, is_valid)
         self.step.assign(step + 1)
-        return value
+        return tuple(used)
 
-    def _measure(
-        self,
-        inputs: Tensor,
-        is_due: Any = True,
-        old: tuple[Tensor, Tensor] | None = None,
+    def _whiten(
+        self, moments: Callable[[], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Returns mean and D of a batch; the old ones if they are not due."""
-        if not self.layer.differentiate:
-            inputs = ops.stop_gradient(inputs)
-        moments = self._moments_of_all(inputs, is_due)
-
-        def whiten() -> tuple[Tensor, Tensor]:
-            mean, covariance = moments()
-            return mean, self.root(covariance)
-
-        if is_due is True:
-            return whiten()
-        value: tuple[Tensor, Tensor] = ops.cond(is_due, whiten, lambda: old)
-        return value
+        mean, covariance = moments()
+        return mean, self.root(covariance)
 
     def _moments_of_all(
         self, inputs: Tensor, is_due: Any
@@ -145,6 +156,8 @@ class RunningStatistics:
         Replicas talk to each other before, where they all come by: what is
         returned may be called in a branch.
         """
+        if not self.layer.differentiate:
+            inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
         if count == 1:
             return lambda: self.moments(inputs)[1:]
@@ -200,7 +213,7 @@ class RunningStatistics:
     def _record(
         self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor
     ) -> None:
-        value = tuple(map(ops.stop_gradient, value))
+        value = _constant(value)
         momentum = self._decay(momentum)
         moving = tuple(
             old * momentum + new * (1 - momentum)
@@ -292,6 +305,11 @@ def _warn_of_small_batch(message: str) -> None:
 def _convert(pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     # JAX's `where` and `cond` take tensors, but no variables.
     mean, deconv = map(ops.convert_to_tensor, pair)
+    return mean, deconv
+
+
+def _constant(value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    mean, deconv = map(ops.stop_gradient, value)
     return mean, deconv
 
 

@@ -1,6 +1,7 @@
 import csv
 import importlib
 import io
+import sys
 import tarfile
 
 import keras
@@ -119,6 +120,104 @@ def test_class_that_is_no_number(imagenet, tmp_path):
         add(archive, "a.jpg", jpeg((0, 0, 0)))
         add(archive, "a.cls", b"cat")
     with pytest.raises(ValueError, match=r"number.*b'cat' in a\.cls"):
+        imagenet.find_images(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no tar file", "whole tar file"), (b"", "whole tar file")],
+)
+def test_damaged_shard(imagenet, tmp_path, content, message):
+    (tmp_path / "train.tar").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_shard_without_images(imagenet, tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        add(archive, "a.txt", b"no image")
+    with pytest.raises(ValueError, match=r"hold images.*train\.tar, empty"):
+        imagenet.find_images(tmp_path, "train")
+
+
+MODELS = ("image/encoded", "image/class/label", 1)
+DATASETS = ("image", "label", 0)
+
+
+def write_records(path, layout, entries, **options):
+    """Writes (name of the class, content) as TensorFlow does."""
+    import tensorflow as tf
+
+    image, label, first = layout
+    with tf.io.TFRecordWriter(
+        str(path), tf.io.TFRecordOptions(**options)
+    ) as writer:
+        for value, content in entries:
+            feature = {
+                image: tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[content])
+                ),
+                label: tf.train.Feature(
+                    int64_list=tf.train.Int64List(value=[value + first])
+                ),
+            }
+            writer.write(
+                tf.train.Example(
+                    features=tf.train.Features(feature=feature)
+                ).SerializeToString()
+            )
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        (MODELS, "train-{}-of-00002"),
+        (MODELS, "train/{}.tfrecord"),
+        (DATASETS, "imagenet2012-train.tfrecord-{}-of-00002"),
+    ],
+)
+def test_tfrecords(imagenet, tmp_path, layout, name):
+    for index in range(2):
+        path = tmp_path / name.format(f"{index:05}")
+        path.parent.mkdir(exist_ok=True)
+        write_records(
+            path,
+            layout,
+            [(LABELS[key], jpeg(COLOURS[key])) for key in COLOURS],
+        )
+    images = imagenet.find_images(tmp_path, "train")
+    assert images.labels.tolist() == shown(images) == 2 * [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("layout", "entries", "message"),
+    [
+        (("picture", "label", 0), [(0, b"a")], "Received: label, picture in"),
+        (MODELS, [(-1, b"a")], r"must be at least 1\. Received: 0 in"),
+        (MODELS, [], "must hold images"),
+    ],
+)
+def test_records_without_images(imagenet, tmp_path, layout, entries, message):
+    write_records(tmp_path / "train.tfrecord", layout, entries)
+    with pytest.raises(ValueError, match=message):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_damaged_records(imagenet, tmp_path):
+    path = tmp_path / "train.tfrecord"
+    write_records(path, MODELS, [(0, jpeg(COLOURS["n01"]))])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="whole and not compressed"):
+        imagenet.find_images(tmp_path, "train")
+    write_records(path, MODELS, [(0, b"a")], compression_type="GZIP")
+    with pytest.raises(ValueError, match="whole and not compressed"):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_records_without_tensorflow(imagenet, tmp_path, monkeypatch):
+    (tmp_path / "train.tfrecord").touch()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ValueError, match="pip install tensorflow"):
         imagenet.find_images(tmp_path, "train")
 
 
