@@ -8,7 +8,8 @@ import pytest
 def test_root_mean_square_of_each_layer():
     triple = keras.layers.Rescaling(-3.0, name="triple")
     halve = keras.layers.Rescaling(0.5, name="halve")
-    model = keras.Sequential([keras.Input((2,)), triple, halve])
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, halve(triple(inputs)))
     signals = importlib.import_module("signals")
     found = signals.signals(model, np.array([[3.0, 4.0]]), training=True)
     first = 3 * np.sqrt(12.5)
