@@ -131,10 +131,12 @@ class RunningStatistics:
         def branch(value: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             return *_constant(value), *use(value)
 
+        # Copies: on PyTorch, the old values are the variables themselves,
+        # which are assigned to before the backward pass needs them.
         mean, deconv, *used = ops.cond(
             is_due,
             lambda: branch(self._whiten(moments)),
-            lambda: branch(_constant(old)),
+            lambda: branch(_constant(tuple(map(ops.copy, old)))),
         )
         value = mean, deconv
         is_valid = ops.logical_and(is_due, _all_finite(value))
@@ -308,7 +310,7 @@ def _convert(pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     return mean, deconv
 
 
-def _constant(value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _constant(value: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     mean, deconv = map(ops.stop_gradient, value)
     return mean, deconv
 
