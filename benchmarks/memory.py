@@ -5,7 +5,9 @@
 Each form of a network is trained for a few steps in a process of its own. On
 the CPU, what counts is how far the largest resident memory rises above that
 before the network was built; on a GPU, the largest allocation of its
-allocator.
+allocator. A tiny network is converted and trained before: Keras imports
+TensorFlow, if it is there, the first time that it copies a model, on any
+backend.
 """
 
 import json
@@ -20,8 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
+import keras_deconv
 from _networks import BATCH_NORM
 from _networks import FORMS
+from _networks import NETWORKS
 from _networks import batch
 from _networks import make_form
 from _networks import make_parser
@@ -39,18 +43,26 @@ STEPS = 4
 
 def measure(name: str, form: str, batch_size: int) -> dict[str, Any]:
     """Trains one form in this process and returns its record."""
+    keras_deconv.fold(keras_deconv.deconvolutionize(NETWORKS["small"][0]()))
+    train("small", form, 2, steps=1)
     before = peak_bytes()
-    model = make_form(name, form)
-    prepare(model)
-    images, labels = batch(name, batch_size)
-    for _ in range(STEPS):
-        float(model.train_on_batch(images, labels))
+    model = train(name, form, batch_size, STEPS)
     return {
         "form": form,
         "peak, MiB": (peak_bytes() - before) / MIB,
         "trainable weights": count(model.trainable_weights),
         "other weights": count(model.non_trainable_weights),
     }
+
+
+def train(name: str, form: str, batch_size: int, steps: int) -> keras.Model:
+    """Makes a form of a network, and trains it for a few steps."""
+    model = make_form(name, form)
+    prepare(model)
+    images, labels = batch(name, batch_size)
+    for _ in range(steps):
+        float(model.train_on_batch(images, labels))
+    return model
 
 
 def peak_bytes() -> float:

@@ -9,7 +9,9 @@ from keras_deconv import deconvolutionize
 from keras_deconv import fold
 
 
-@pytest.fixture(params=networks.ALL.values(), ids=networks.ALL.keys())
+@pytest.fixture(
+    params=networks.ALL.values(), ids=networks.ALL.keys(), scope="module"
+)
 def trained(request):
     """A deconvolved network whose statistics are those of some batches."""
     twin = deconvolutionize(request.param(), momentum=0.5)

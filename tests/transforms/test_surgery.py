@@ -1,6 +1,7 @@
 """Models that are more than a graph of Keras's own layers."""
 
 import copy
+import functools
 import pickle
 
 import keras
@@ -34,8 +35,10 @@ def count(model, cls):
     return sum(isinstance(layer, cls) for layer in layers_of(model))
 
 
-def trained(make, **arguments):
-    twin = deconvolutionize(make(), momentum=0.5, **arguments)
+@functools.cache
+def trained(make):
+    """A twin with statistics; made once, for tests that leave it alone."""
+    twin = deconvolutionize(make(), momentum=0.5)
     for seed in range(3):
         twin(images(seed), training=True)
     return twin
