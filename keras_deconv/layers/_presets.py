@@ -5,14 +5,15 @@ from types import MappingProxyType
 from typing import Any
 
 # Settings of layers, by the name of the preset; what is not listed is as in
-# the other presets. Layers take those of "fast" by default.
+# the other presets. Layers take those of "paper" by default.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # The authors' code.
         "paper": MappingProxyType(
             {"num_iterations": 5, "block_size": 64, "update_every": 1}
         ),
-        # Not less accurate, at the lowest cost (docs/ablation.md).
+        # For narrow networks: not less accurate there, at the lowest cost. A
+        # VGG16 does not train with it at rate 0.1 (docs/ablation.md).
         "fast": MappingProxyType(
             {"num_iterations": 3, "block_size": 16, "update_every": 8}
         ),

@@ -34,10 +34,10 @@ def test_presets_list_the_same_settings():
     assert set(PRESETS["paper"]) <= DeconvConv2D.setting_names()
 
 
-def test_defaults_are_those_of_the_fast_preset():
+def test_defaults_are_those_of_the_paper():
     for cls in (DeconvConv2D, keras_deconv.DeconvConv3D):
         layer = cls(4, 3)
-        for setting, value in PRESETS["fast"].items():
+        for setting, value in PRESETS["paper"].items():
             assert getattr(layer, setting) == value
 
 
