@@ -12,8 +12,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "paper": MappingProxyType(
             {"num_iterations": 5, "block_size": 64, "update_every": 1}
         ),
-        # For narrow networks: not less accurate there, at the lowest cost. A
-        # VGG16 does not train with it at rate 0.1 (docs/ablation.md).
+        # For narrow networks: not less accurate there, at the lowest cost.
+        # Wide dense layers need wider blocks (docs/ablation.md).
         "fast": MappingProxyType(
             {"num_iterations": 3, "block_size": 16, "update_every": 8}
         ),
