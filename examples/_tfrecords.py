@@ -26,8 +26,8 @@ HEAD, FOOT = 12, 4
 def find_shards(data_dir: Path, split: str) -> list[Path]:
     """Returns the shards of a split, in order.
 
-    They are SPLIT/*.tfrecord*, or in the folder itself *SPLIT*.tfrecord* or,
-    as TensorFlow's models name them, SPLIT*-of-*.
+    They are SPLIT/*.tfrecord* or, as TensorFlow's models name them,
+    SPLIT/*-of-*; or in the folder itself *SPLIT*.tfrecord* or SPLIT*-of-*.
     """
     patterns = (
         f"{split}/*.tfrecord*",
