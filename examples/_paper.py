@@ -2,7 +2,8 @@
 
 Settings of the authors' released code, by the name of the network in
 `keras_deconv.models`. What is not listed is as in `preset="paper"`: blocks of
-64 channels, 5 steps of Newton-Schulz, statistics from every third position.
+64 channels and, in dense layers, of 512, 5 steps of Newton-Schulz, statistics
+from every third position.
 """
 
 from collections.abc import Mapping
@@ -14,10 +15,6 @@ import keras
 # those of the images, and stay: the paper stops them after 200 steps.
 _STEM_10 = ("stem", {"num_iterations": 10, "freeze_after": 200})
 _STEM_15 = ("stem", {"num_iterations": 15, "freeze_after": 200})
-# On CIFAR, dense layers are whitened as a whole, up to 512 features.
-_DENSE_512 = (keras.layers.Dense, {"block_size": 512})
-
-
 _DEPTHWISE_1 = (keras.layers.DepthwiseConv2D, {"num_iterations": 1})
 _GROUPED_3 = (
     lambda path, layer: getattr(layer, "groups", 1) > 1,
@@ -38,19 +35,20 @@ _PROJECTIONS = tuple(
 
 _TABLE: dict[str, Mapping[str, Any]] = {
     # CIFAR
-    "vgg11": {"rules": (_DENSE_512, _STEM_15)},
-    "vgg13": {"rules": (_DENSE_512, _STEM_15)},
-    "vgg16": {"rules": (_DENSE_512, _STEM_15)},
-    "resnet18": {"rules": (_DENSE_512,)},
-    "preact_resnet18": {"rules": (_DENSE_512, _STEM_10)},
-    "densenet121": {"rules": (_DENSE_512,)},
-    "resnext29_32x4d": {"rules": (_DENSE_512, _GROUPED_3, _STEM_10)},
-    "mobilenet_v2": {
-        "rules": (_DENSE_512, _DEPTHWISE_1, *_PROJECTIONS, _STEM_10)
+    "vgg11": {"rules": (_STEM_15,)},
+    "vgg13": {"rules": (_STEM_15,)},
+    "vgg16": {"rules": (_STEM_15,)},
+    "resnet18": {},
+    "preact_resnet18": {"rules": (_STEM_10,)},
+    "densenet121": {},
+    "resnext29_32x4d": {"rules": (_GROUPED_3, _STEM_10)},
+    "mobilenet_v2": {"rules": (_DEPTHWISE_1, *_PROJECTIONS, _STEM_10)},
+    "dpn92": {"rules": (_STEM_10,)},
+    "pnasnet_a": {
+        "block_size": 44,
+        "rules": (("head", {"block_size": 512}), _STEM_10),
     },
-    "dpn92": {"rules": (_DENSE_512, _STEM_10)},
-    "pnasnet_a": {"block_size": 44, "rules": (_DENSE_512, _STEM_10)},
-    "senet18": {"rules": (_DENSE_512, _STEM_15)},
+    "senet18": {"rules": (_STEM_15,)},
     # The first and the last layer alone; all blocks keep their normalization.
     "efficientnet_b0": {
         "include": ("stem", "head"),

@@ -1,5 +1,7 @@
 """Deconvolution layer over Keras's Dense."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -16,12 +18,17 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     A drop-in replacement for `keras.layers.Dense`, after "Network
     Deconvolution" (Ye et al., ICLR 2020): with `D = (Cov + epsilon I) **
     -1/2` of the inputs `x`, the layer computes `(x - mean) D w + b`. Blocks
-    are contiguous features. Settings and weights are otherwise those of
-    `DeconvConv2D`; there is no `block_layout` and no `sampling_stride`.
+    are contiguous features, by default 512 as in the authors' code: what the
+    features have in common stays in every block of a narrower split, and
+    wide layers then do not train at large learning rates. Settings and
+    weights are otherwise those of `DeconvConv2D`; there is no `block_layout`
+    and no `sampling_stride`.
 
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,
             also by name.
+        block_size: B, features whitened together. All features if there are
+            fewer; else the greatest common divisor with the features.
         **kwargs: More of them, and the settings of `DeconvConv2D`.
 
     Call arguments:
@@ -35,6 +42,11 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     """
 
     plain_class = keras.layers.Dense
+
+    def __init__(
+        self, *args: Any, block_size: int = 512, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, block_size=block_size, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         # Keras's class can be built from the features alone.

@@ -179,7 +179,8 @@ def deconvolutionize(
             frozen after 200 training steps; 1 step for depthwise, 3 for
             grouped ones. `"stem"`: the first convolution alone.
         preset: Name of settings in `keras_deconv.PRESETS`. Without one, each
-            layer keeps the defaults of its class.
+            layer keeps the defaults of its class; dense layers keep their
+            block size in any case.
         dense: Whether `Dense` layers are converted.
         batch_norm: `"remove"`, as in the paper. `"fold"`: into the
             convolution before it, and where that cannot be, to a constant

@@ -94,6 +94,7 @@ class Options:
     dense: bool
     batch_norm: BatchNorm
     preserving: bool
+    preset: Mapping[str, Any]
     settings: Mapping[str, Any]
 
 
@@ -295,7 +296,12 @@ class Plan:
         return None
 
     def _settings(self, place: Place) -> dict[str, Any] | None:
-        return settings_for(place, self._rules, self.options.settings)
+        preset = dict(self.options.preset)
+        if isinstance(place.layer, keras.layers.Dense):
+            # Presets speak of the blocks of convolutions.
+            preset.pop("block_size", None)
+        common = {**preset, **self.options.settings}
+        return settings_for(place, self._rules, common)
 
     def _left(self, place: Place, reason: str) -> Entry:
         layer = place.layer
@@ -402,13 +408,11 @@ def check_options(
 ) -> Options:
     """Returns the options, or raises an error that says what is wrong."""
     settings = dict(settings or {})
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ValueError(
-                f"`preset` must be one of {tuple(PRESETS)}. "
-                f"Received: preset={preset!r}"
-            )
-        settings = {**PRESETS[preset], **settings}
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(
+            f"`preset` must be one of {tuple(PRESETS)}. "
+            f"Received: preset={preset!r}"
+        )
     rules = rules if isinstance(rules, str) else tuple(rules)
     if not isinstance(rules, str):
         for rule in rules:
@@ -449,6 +453,7 @@ def check_options(
         bool(dense),
         batch_norm,
         calibration_data is not None,
+        {} if preset is None else PRESETS[preset],
         settings,
     )
 

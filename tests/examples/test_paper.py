@@ -58,7 +58,8 @@ def expected(name, layer):
     if layer.name == "stem":
         steps = STEM[name]
     elif isinstance(layer, keras.layers.Dense):
-        block = 64 if name.startswith("imagenet") else 512
+        # The default of the layer is that of the authors.
+        block = 512 if name == "pnasnet_a" else None
     elif name == "deeplabv3_resnet50" and layer.name == "head":
         block = 256
     elif name == "resnext29_32x4d" and layer.groups > 1:
@@ -70,7 +71,7 @@ def expected(name, layer):
     settings = {"num_iterations": steps, "update_every": 1}
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         settings["num_iterations"] = 1 if name == "mobilenet_v2" else 5
-    else:
+    elif block is not None:
         settings["block_size"] = block
     if steps >= 10:
         settings["freeze_after"] = 200

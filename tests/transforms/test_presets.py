@@ -15,8 +15,17 @@ def test_preset_sets_what_each_layer_has(name):
     head = networks.layer_named(twin, "head")
     for setting, value in PRESETS[name].items():
         assert getattr(conv, setting) == value
-        if setting in type(head).setting_names():
+        if setting != "block_size":
             assert getattr(head, setting) == value
+
+
+@pytest.mark.parametrize("name", [None, *PRESETS])
+def test_dense_layers_keep_their_blocks(name):
+    """Wide ones do not train with narrow blocks."""
+    twin = deconvolutionize(networks.sequential(), preset=name)
+    assert networks.layer_named(twin, "head").block_size == 512
+    twin = deconvolutionize(networks.sequential(), preset=name, block_size=2)
+    assert networks.layer_named(twin, "head").block_size == 2
 
 
 def test_settings_go_before_the_preset():
