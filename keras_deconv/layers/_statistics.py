@@ -18,7 +18,10 @@ Use: TypeAlias = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]]
 
 
 class SmallBatchWarning(UserWarning):
-    """Fewer samples than features, with settings made for large batches.
+    """Far fewer samples than features, with settings made for large batches.
+
+    Far fewer is below an eighth: in the paper's networks, with batches of
+    128, the last layers see a quarter of a sample for each feature.
 
     Given once in a process: each layer of a network would have its own. It
     takes a known batch size, which TensorFlow's `fit` often does not have.
@@ -287,7 +290,7 @@ class RunningStatistics:
             )
         rows *= replicas
         is_large_batch = layer.num_iterations > 2 and layer.epsilon < 1e-2
-        if rows < self.blocks.features and is_large_batch:
+        if 8 * rows < self.blocks.features and is_large_batch:
             _warn_of_small_batch(
                 f"Layer '{layer.name}' whitens {self.blocks.features} "
                 f"features by the statistics of {rows} samples, with settings "

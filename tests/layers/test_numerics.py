@@ -286,27 +286,27 @@ def warned(monkeypatch):
 
 
 def test_small_batch_warns_once(warned, rng):
-    inputs = rng.normal(size=(3, 5)).astype("float32")
+    inputs = rng.normal(size=(3, 25)).astype("float32")
     (message,) = warned(DeconvDense(2, name="mine"), inputs)
-    for part in ("'mine'", "5 features", "3 samples", "num_iterations=5"):
+    for part in ("'mine'", "25 features", "3 samples", "num_iterations=5"):
         assert part in message
     assert warned(DeconvDense(2), inputs) == []
 
 
 @pytest.mark.parametrize(
     ("rows", "settings"),
-    [(5, {}), (3, {"num_iterations": 2}), (3, {"epsilon": 1e-2})],
+    [(4, {}), (3, {"num_iterations": 2}), (3, {"epsilon": 1e-2})],
     ids=["enough", "few_iterations", "large_ridge"],
 )
 def test_no_warning_without_reason(rows, settings, warned, rng):
-    inputs = rng.normal(size=(rows, 5)).astype("float32")
+    inputs = rng.normal(size=(rows, 25)).astype("float32")
     assert warned(DeconvDense(2, **settings), inputs) == []
     assert not SmallBatchWarning.was_given
 
 
 def test_inference_on_a_small_batch_does_not_warn(warned, rng):
     layer = DeconvDense(2, trainable=False)
-    assert warned(layer, rng.normal(size=(3, 5)).astype("float32")) == []
+    assert warned(layer, rng.normal(size=(3, 25)).astype("float32")) == []
 
 
 def test_schedule_takes_maps_of_any_size(correlated):

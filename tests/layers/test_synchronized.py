@@ -46,7 +46,7 @@ def test_flag_is_checked():
 
 @pytest.mark.parametrize(("replicas", "is_small"), [(2, True), (4, False)])
 def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
-    """Ten samples a replica, of 32 features."""
+    """One sample a replica, of 32 features."""
     monkeypatch.setattr(SmallBatchWarning, "was_given", False)
     monkeypatch.setattr(_statistics, "replica", lambda: (0, replicas))
     monkeypatch.setattr(
@@ -55,5 +55,5 @@ def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
     layer = keras_deconv.DeconvDense(
         2, block_size=32, update_every=1, synchronized=True
     )
-    layer(np.ones((10, 32), "float32"), training=True)
+    layer(np.ones((1, 32), "float32"), training=True)
     assert SmallBatchWarning.was_given is is_small
