@@ -120,7 +120,7 @@ def build(
     shape = data.x_train.shape[1:]
     model = build_network(shape, data.classes, settings.widths)
     if network == DECONV:
-        model = keras_deconv.deconvolutionize(model, preset="fast")
+        model = keras_deconv.deconvolutionize(model)
     return model
 
 

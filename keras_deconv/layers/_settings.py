@@ -31,7 +31,7 @@ class BlockSettings(Whitening):
     def __init__(
         self,
         *args: Any,
-        block_size: int = 64,
+        block_size: int = 16,
         share_blocks: bool = True,
         **kwargs: Any,
     ) -> None:

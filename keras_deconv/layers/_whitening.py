@@ -65,11 +65,11 @@ class Whitening(keras.layers.Layer):
     def __init__(
         self,
         *args: Any,
-        num_iterations: int = 5,
+        num_iterations: int = 3,
         epsilon: float = 1e-5,
         momentum: float = 0.9,
         method: RootMethod = "newton_schulz",
-        update_every: int = 1,
+        update_every: int = 8,
         warmup_steps: int = 100,
         freeze_after: int | None = None,
         differentiate: bool = True,

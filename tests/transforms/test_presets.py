@@ -43,10 +43,10 @@ def test_presets_list_the_same_settings():
     assert set(PRESETS["paper"]) <= DeconvConv2D.setting_names()
 
 
-def test_defaults_are_those_of_the_paper():
+def test_defaults_are_those_of_the_fast_preset():
     for cls in (DeconvConv2D, keras_deconv.DeconvConv3D):
         layer = cls(4, 3)
-        for setting, value in PRESETS["paper"].items():
+        for setting, value in PRESETS["fast"].items():
             assert getattr(layer, setting) == value
 
 
