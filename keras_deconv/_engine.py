@@ -54,6 +54,17 @@ def warn_of_tf32() -> None:
         )
 
 
+def has_fast_eigh(matrix: Any) -> bool:
+    """Whether a decomposition takes less time than two dozen products.
+
+    LAPACK's on a CPU does, where PyTorch calls it. The decomposition of
+    TensorFlow is slow, and those of GPUs are.
+    """
+    return bool(
+        keras.backend.backend() == "torch" and matrix.device.type == "cpu"
+    )
+
+
 def run_abstractly(function: Callable[[Any], Any], inputs: Any) -> None:
     """Calls a function for what it does on the way, not for its result.
 

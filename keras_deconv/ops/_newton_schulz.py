@@ -1,9 +1,22 @@
 """Inverse square root by coupled Newton-Schulz iteration."""
 
+import functools
+from typing import TypeAlias
+
 from keras import ops
 
+from keras_deconv._engine import has_fast_eigh
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
+from keras_deconv.ops._spectral import spectral
+
+# Where eigenvalues take less time than the products, and lose no digits: what
+# many steps amplify most is their rounding.
+_BY_EIGENVALUES = range(4, 9)
+
+# A function of the eigenvalues, `(..., F)`, and its divided differences,
+# `(..., F, F)`.
+_Pair: TypeAlias = tuple[Tensor, Tensor]
 
 
 def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
@@ -20,6 +33,10 @@ def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
     direction at most 1.5 times, so five leave directions of little variance
     (mostly noise) partly as they are. More steps change the method.
 
+    All of these commute, so the result is a function of the eigenvalues of
+    the matrix. Where a decomposition is cheap, it is computed from them: the
+    same values and gradients, up to rounding, in a third of the time.
+
     Args:
         matrix: `(..., F, F)`, symmetric positive definite.
         num_iterations: Steps, at least 1. Costs `3 * num_iterations - 3`
@@ -29,7 +46,11 @@ def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
     Returns:
         `(..., F, F)`, symmetric up to rounding.
     """
-    root, _, z, _ = _iterate(matrix, num_iterations)
+    start, root = normalize(matrix)
+    if num_iterations in _BY_EIGENVALUES and has_fast_eigh(start):
+        steps = functools.partial(_on_eigenvalues, num_iterations)
+        return spectral(start, steps) / root
+    _, z, _ = _iterate(start, num_iterations)
     return z / root
 
 
@@ -48,7 +69,8 @@ def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
     Returns:
         `matrix ** 1/2` and `matrix ** -1/2`, each `(..., F, F)`.
     """
-    root, y, z, t = _iterate(matrix, num_iterations)
+    start, root = normalize(matrix)
+    y, z, t = _iterate(start, num_iterations)
     return product(y, t) * root, z / root
 
 
@@ -73,15 +95,37 @@ def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return matrix / norm, ops.sqrt(norm) * ops.sqrt(scale)
 
 
-def _iterate(
-    matrix: Tensor, num_iterations: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns `|A|_F ** 1/2`, Y before the last step, Z after it, its T."""
-    y, root = normalize(matrix)
+def _iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns Y before the last step, Z after it, and the T of that step."""
     three_halves = 1.5 * ops.eye(y.shape[-1], dtype=y.dtype)
     z = t = three_halves - 0.5 * y
     for _ in range(num_iterations - 1):
         y = product(y, t)
         t = three_halves - 0.5 * product(z, y)
         z = product(t, z)
-    return root, y, z, t
+    return y, z, t
+
+
+def _on_eigenvalues(num_iterations: int, values: Tensor) -> _Pair:
+    """Iterates on eigenvalues, for the Z of each and of each pair."""
+    y = values, ops.ones_like(values[..., None] - values[..., None, :])
+    z = t = _correction(y)
+    for _ in range(num_iterations - 1):
+        y = _times(y, t)
+        t = _correction(_times(z, y))
+        z = _times(t, z)
+    return z
+
+
+def _correction(f: _Pair) -> _Pair:
+    return 1.5 - 0.5 * f[0], -0.5 * f[1]
+
+
+def _times(f: _Pair, g: _Pair) -> _Pair:
+    """Returns the product, by a rule that divides by no difference.
+
+    The divided differences of `f g` are `f[a, b] g(b) + f(a) g[a, b]`.
+    """
+    left = f[1] * ops.expand_dims(g[0], -2)
+    right = ops.expand_dims(f[0], -1) * g[1]
+    return f[0] * g[0], left + right

@@ -288,7 +288,7 @@ def warned(monkeypatch):
 def test_small_batch_warns_once(warned, rng):
     inputs = rng.normal(size=(3, 25)).astype("float32")
     (message,) = warned(DeconvDense(2, name="mine"), inputs)
-    for part in ("'mine'", "25 features", "3 samples", "num_iterations=3"):
+    for part in ("'mine'", "25 features", "3 samples", "num_iterations=5"):
         assert part in message
     assert warned(DeconvDense(2), inputs) == []
 

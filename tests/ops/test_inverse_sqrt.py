@@ -5,7 +5,9 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -15,6 +17,7 @@ import gradients
 import oracle
 import oracle_gradient
 from keras_deconv._types import RootMethod
+from keras_deconv.ops import _newton_schulz
 from keras_deconv.ops import inverse_sqrt
 from keras_deconv.ops import sqrt_pair
 
@@ -34,6 +37,14 @@ def spd(seed, size, floor=0.1):
     vectors, _ = np.linalg.qr(rng.normal(size=(2, size, size)))
     values = rng.uniform(floor, 1, size=(2, 1, size))
     return (vectors * values @ np.swapaxes(vectors, 1, 2)).astype("float32")
+
+
+@pytest.fixture
+def by_eigenvalues(monkeypatch):
+    """Returns a function that says which way Newton-Schulz is computed."""
+    return lambda choice: monkeypatch.setattr(
+        _newton_schulz, "has_fast_eigh", lambda matrix: choice
+    )
 
 
 def compiled(function):
@@ -95,13 +106,67 @@ def test_many_iterations_reach_the_exact_roots(seed, size):
         compare.assert_close(root[index], np.linalg.inv(exact), 1e-4)
 
 
-def test_pair_shares_the_inverse_root():
+def test_pair_shares_the_inverse_root(by_eigenvalues):
+    by_eigenvalues(False)
     matrix = spd(0, 5)
     _, inverse = sqrt_pair(matrix, 4)
     np.testing.assert_array_equal(
         ops.convert_to_numpy(inverse),
         ops.convert_to_numpy(inverse_sqrt(matrix, 4)),
     )
+
+
+def covariance_of_few(seed, size):
+    """A batch of two covariances of fewer samples than features."""
+    rng = np.random.default_rng(seed)
+    rows = np.maximum(rng.normal(size=(2, size // 2, size)), 0)
+    ridge = 1e-5 * np.eye(size)
+    return (np.swapaxes(rows, 1, 2) @ rows / size + ridge).astype("float32")
+
+
+@pytest.mark.parametrize("make", [spd, covariance_of_few])
+@given(st.integers(0, 99), st.sampled_from([1, 2, 7, 40]), st.integers(4, 8))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_eigenvalues_give_the_same(
+    make, by_eigenvalues, seed, size, num_iterations
+):
+    """Values and gradients, for any upstream gradient."""
+    matrix = make(seed, size)
+    upstream = np.random.default_rng(seed).normal(size=matrix.shape)
+    upstream = upstream.astype("float32")
+    found = []
+    for choice in (True, False):
+        by_eigenvalues(choice)
+        found.append(
+            (
+                inverse_sqrt(matrix, num_iterations),
+                gradients.gradient(
+                    lambda a: inverse_sqrt(a, num_iterations), matrix, upstream
+                ),
+            )
+        )
+    for mine, other in zip(*found, strict=True):
+        compare.assert_close(mine, ops.convert_to_numpy(other), 1e-4)
+
+
+def test_eigenvalues_of_equal_size(by_eigenvalues):
+    """Divided differences of equal eigenvalues are the derivative."""
+    by_eigenvalues(True)
+    matrix, upstream = np.eye(4, dtype="float32")[None], spd(0, 4)[:1]
+    grad = gradients.gradient(lambda a: inverse_sqrt(a, 5), matrix, upstream)
+    expected = oracle_gradient.inverse_sqrt(
+        matrix[0].astype("float64"), 5, upstream[0]
+    )
+    compare.assert_close(grad[0], expected)
+
+
+def test_eigenvalues_of_what_is_not_finite(by_eigenvalues):
+    by_eigenvalues(True)
+    matrix = spd(0, 3)
+    matrix[0, 1, 1] = np.nan
+    found = ops.convert_to_numpy(inverse_sqrt(matrix, 5))
+    assert not np.isfinite(found[0]).any()
+    assert np.isfinite(found[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +180,10 @@ def test_pair_shares_the_inverse_root():
         pytest.param(sqrt_pair, (5,), 13, id="pair-5"),
     ],
 )
-def test_takes_no_needless_product(monkeypatch, function, args, count):
+def test_takes_no_needless_product(
+    monkeypatch, by_eigenvalues, function, args, count
+):
+    by_eigenvalues(False)
     products = []
     matmul = ops.matmul
     monkeypatch.setattr(
