@@ -57,8 +57,8 @@ def warn_of_tf32() -> None:
 def has_fast_eigh(matrix: Any) -> bool:
     """Whether a decomposition takes less time than two dozen products.
 
-    LAPACK's on a CPU does, where PyTorch calls it. The decomposition of
-    TensorFlow is slow, and those of GPUs are.
+    LAPACK's on a CPU does, where PyTorch calls it. Those of XLA, which
+    compiles the steps of TensorFlow and JAX, and those of GPUs are slow.
     """
     return bool(
         keras.backend.backend() == "torch" and matrix.device.type == "cpu"
