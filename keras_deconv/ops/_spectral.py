@@ -23,22 +23,30 @@ def spectral(
 
     Args:
         matrix: A, `(..., F, F)`, symmetric. One that holds a NaN or an
-            infinity gives a result that is not finite.
+            infinity is taken for the identity.
         function: Takes eigenvalues `(..., F)`, and returns f of them and the
             divided differences K, `(..., F, F)`, finite for equal ones too.
 
     Returns:
         f(A), `(..., F, F)`, symmetric up to rounding.
     """
-    fixed = ops.stop_gradient(matrix)
-    values, vectors = _decompose(fixed)
-    results, slopes = function(values)
-    transposed = ops.swapaxes(vectors, -2, -1)
-    # The derivative is added as a term of value zero.
-    change = product(product(transposed, matrix - fixed), vectors)
-    term = product(product(vectors, slopes * change), transposed)
-    scaled = vectors * ops.expand_dims(results, -2)
-    return product(scaled, transposed) + term
+
+    @ops.custom_gradient
+    def apply(matrix: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        values, vectors = _decompose(matrix)
+        results, slopes = function(values)
+        transposed = ops.swapaxes(vectors, -2, -1)
+
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
+            # PyTorch passes the arguments too, and this one by its name.
+            upstream = args[0] if upstream is None else upstream
+            change = product(product(transposed, upstream), vectors)
+            return product(product(vectors, slopes * change), transposed)
+
+        scaled = vectors * ops.expand_dims(results, -2)
+        return product(scaled, transposed), gradient
+
+    return apply(matrix)
 
 
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:
