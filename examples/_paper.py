@@ -15,6 +15,8 @@ import keras
 # those of the images, and stay: the paper stops them after 200 steps.
 _STEM_10 = ("stem", {"num_iterations": 10, "freeze_after": 200})
 _STEM_15 = ("stem", {"num_iterations": 15, "freeze_after": 200})
+# Dense layers have blocks of 512 by default, as on CIFAR.
+_DENSE_64 = (keras.layers.Dense, {"block_size": 64})
 _DEPTHWISE_1 = (keras.layers.DepthwiseConv2D, {"num_iterations": 1})
 _GROUPED_3 = (
     lambda path, layer: getattr(layer, "groups", 1) > 1,
@@ -55,10 +57,10 @@ _TABLE: dict[str, Mapping[str, Any]] = {
         "rules": (("head", {"block_size": 320}), _STEM_10),
     },
     # ImageNet
-    "imagenet_vgg11": {"rules": (_STEM_15,)},
-    "imagenet_resnet18": {"rules": (_STEM_15,)},
-    "imagenet_resnet50": {"rules": (_STEM_15,)},
-    "imagenet_densenet121": {"rules": (_STEM_15,)},
+    "imagenet_vgg11": {"rules": (_DENSE_64, _STEM_15)},
+    "imagenet_resnet18": {"rules": (_DENSE_64, _STEM_15)},
+    "imagenet_resnet50": {"rules": (_DENSE_64, _STEM_15)},
+    "imagenet_densenet121": {"rules": (_DENSE_64, _STEM_15)},
     # Cityscapes
     "deeplabv3_resnet50": {"rules": (("head", {"block_size": 256}), _STEM_15)},
 }

@@ -18,11 +18,10 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     A drop-in replacement for `keras.layers.Dense`, after "Network
     Deconvolution" (Ye et al., ICLR 2020): with `D = (Cov + epsilon I) **
     -1/2` of the inputs `x`, the layer computes `(x - mean) D w + b`. Blocks
-    are contiguous features, by default 512 as in the authors' code: what the
-    features have in common stays in every block of a narrower split, and
-    wide layers then do not train at large learning rates. Settings and
-    weights are otherwise those of `DeconvConv2D`; there is no `block_layout`
-    and no `sampling_stride`.
+    are contiguous features, by default 512 as in the authors' networks for
+    CIFAR: a VGG16 did not train with blocks of 16. Settings and weights are
+    otherwise those of `DeconvConv2D`; there is no `block_layout` and no
+    `sampling_stride`.
 
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,

@@ -6,8 +6,8 @@ from typing import Any
 
 # Settings of layers, by the name of the preset; what is not listed is as in
 # the other presets. Layers take those of "fast" by default. Dense layers keep
-# their own block size, as wide as that of the authors, in every preset: with
-# narrow blocks, wide dense layers do not train (docs/ablation.md).
+# their own block size in every preset: a VGG16 does not train with narrow ones
+# (docs/ablation.md).
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # The authors' code.

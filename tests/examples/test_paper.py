@@ -58,8 +58,9 @@ def expected(name, layer):
     if layer.name == "stem":
         steps = STEM[name]
     elif isinstance(layer, keras.layers.Dense):
-        # The default of the layer is that of the authors.
+        # 512 is the default of the layer, and goes without saying.
         block = 512 if name == "pnasnet_a" else None
+        block = 64 if name.startswith("imagenet") else block
     elif name == "deeplabv3_resnet50" and layer.name == "head":
         block = 256
     elif name == "resnext29_32x4d" and layer.groups > 1:
