@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
+from keras_deconv import _engine
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
 
@@ -33,18 +34,22 @@ def spectral(
 
     @ops.custom_gradient
     def apply(matrix: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-        values, vectors = _decompose(matrix)
-        results, slopes = function(values)
-        transposed = ops.swapaxes(vectors, -2, -1)
+        # JAX may trace this once more, out of the context of the caller.
+        with _engine.full_precision():
+            values, vectors = _decompose(matrix)
+            results, slopes = function(values)
+            transposed = ops.swapaxes(vectors, -2, -1)
+            scaled = vectors * ops.expand_dims(results, -2)
+            root = product(scaled, transposed)
 
         def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             # PyTorch passes the arguments too, and this one by its name.
             upstream = args[0] if upstream is None else upstream
-            change = product(product(transposed, upstream), vectors)
-            return product(product(vectors, slopes * change), transposed)
+            with _engine.full_precision():
+                change = product(product(transposed, upstream), vectors)
+                return product(product(vectors, slopes * change), transposed)
 
-        scaled = vectors * ops.expand_dims(results, -2)
-        return product(scaled, transposed), gradient
+        return root, gradient
 
     return apply(matrix)
 
