@@ -12,9 +12,11 @@ from keras_deconv.layers import PRESETS
 from keras_deconv.layers import ChannelAffine
 from keras_deconv.layers import ChannelDeconv
 from keras_deconv.layers import DeconvConv1D
+from keras_deconv.layers import DeconvConv1DTranspose
 from keras_deconv.layers import DeconvConv2D
 from keras_deconv.layers import DeconvConv2DTranspose
 from keras_deconv.layers import DeconvConv3D
+from keras_deconv.layers import DeconvConv3DTranspose
 from keras_deconv.layers import DeconvDense
 from keras_deconv.layers import DeconvDepthwiseConv1D
 from keras_deconv.layers import DeconvDepthwiseConv2D
@@ -35,9 +37,11 @@ __all__ = [
     "ChannelAffine",
     "ChannelDeconv",
     "DeconvConv1D",
+    "DeconvConv1DTranspose",
     "DeconvConv2D",
     "DeconvConv2DTranspose",
     "DeconvConv3D",
+    "DeconvConv3DTranspose",
     "DeconvDense",
     "DeconvDepthwiseConv1D",
     "DeconvDepthwiseConv2D",

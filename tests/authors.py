@@ -13,9 +13,11 @@ def _with_settings(cls):
 
 ChannelDeconv = _with_settings(keras_deconv.ChannelDeconv)
 DeconvConv1D = _with_settings(keras_deconv.DeconvConv1D)
+DeconvConv1DTranspose = _with_settings(keras_deconv.DeconvConv1DTranspose)
 DeconvConv2D = _with_settings(keras_deconv.DeconvConv2D)
 DeconvConv2DTranspose = _with_settings(keras_deconv.DeconvConv2DTranspose)
 DeconvConv3D = _with_settings(keras_deconv.DeconvConv3D)
+DeconvConv3DTranspose = _with_settings(keras_deconv.DeconvConv3DTranspose)
 DeconvDense = _with_settings(keras_deconv.DeconvDense)
 DeconvDepthwiseConv1D = _with_settings(keras_deconv.DeconvDepthwiseConv1D)
 DeconvDepthwiseConv2D = _with_settings(keras_deconv.DeconvDepthwiseConv2D)

@@ -163,11 +163,25 @@ MEMBERS = {
         statistics=(*STATISTICS, *(f"pointwise_{w}" for w in STATISTICS)),
         kernels=("depthwise_initializer", "pointwise_initializer"),
     ),
+    "conv1d_transpose": Member(
+        keras_deconv.DeconvConv1DTranspose,
+        layers.Conv1DTranspose,
+        (4, 6, 4),
+        (4, 3),
+        (4, 2, 2, "same"),
+    ),
     "conv2d_transpose": Member(
         keras_deconv.DeconvConv2DTranspose,
         layers.Conv2DTranspose,
         (4, 5, 6, 4),
         (4, 3),
+        (4, 2, 2, "same"),
+    ),
+    "conv3d_transpose": Member(
+        keras_deconv.DeconvConv3DTranspose,
+        layers.Conv3DTranspose,
+        (4, 3, 4, 3, 4),
+        (4, 2),
         (4, 2, 2, "same"),
     ),
     "dense": Member(

@@ -110,14 +110,16 @@ def every_class():
     x = layers.Conv2D(4, 3, padding="same", name="conv2d")(inputs)
     x = layers.SeparableConv2D(4, 3, name="separable2d")(x)
     x = layers.DepthwiseConv2D(3, padding="same", name="depthwise2d")(x)
-    x = layers.Conv2DTranspose(3, 2, name="transpose")(x)
+    x = layers.Conv2DTranspose(3, 2, name="transpose2d")(x)
     y = layers.Reshape((49, 3))(x)
     y = layers.Conv1D(4, 3, padding="causal", use_bias=False, name="conv1d")(y)
     y = layers.BatchNormalization()(y)
     y = layers.SeparableConv1D(4, 3, strides=2, name="separable1d")(y)
     y = layers.DepthwiseConv1D(3, name="depthwise1d")(y)
+    y = layers.Conv1DTranspose(3, 2, strides=2, name="transpose1d")(y)
     z = layers.Reshape((7, 7, 3, 1))(x)
     z = layers.Conv3D(2, (3, 3, 2), name="conv3d")(z)
+    z = layers.Conv3DTranspose(2, 2, name="transpose3d")(z)
     pooled = [
         layers.GlobalAveragePooling1D()(y),
         layers.GlobalAveragePooling3D()(z),

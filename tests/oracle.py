@@ -327,21 +327,21 @@ def deconv_channel(
 
 
 def conv_transpose(inputs, kernel, strides, padding):
-    """Transposed convolution of `(n, height, width, C)`, as Keras defines it.
+    """Transposed convolution of `(n, *spatial, C)`, as Keras defines it.
 
-    Each position adds its product with the kernel `(height, width, O, C)`
+    Each position adds its product with the kernel `(*kernel_size, O, C)`
     to the outputs that start at its index times the stride. There are as
     many outputs as inputs times the stride, and with `"valid"` what sticks
     out of these too; with `"same"` that is cut off, half on either side.
     """
-    spatial, size = inputs.shape[1:3], kernel.shape[:2]
+    spatial, size = inputs.shape[1:-1], kernel.shape[:-2]
     over = [max(k - s, 0) for k, s in zip(size, strides, strict=True)]
     room = [n * s + o for n, s, o in zip(spatial, strides, over, strict=True)]
-    outputs = np.zeros((len(inputs), *room, kernel.shape[2]))
-    for row, column in itertools.product(*map(range, spatial)):
-        for i, j in itertools.product(*map(range, size)):
-            at = row * strides[0] + i, column * strides[1] + j
-            outputs[:, *at] += inputs[:, row, column] @ kernel[i, j].T
+    outputs = np.zeros((len(inputs), *room, kernel.shape[-2]))
+    for position in itertools.product(*map(range, spatial)):
+        for tap in itertools.product(*map(range, size)):
+            at = np.multiply(position, strides) + tap
+            outputs[:, *at] += inputs[:, *position] @ kernel[tap].T
     if padding == "same":
         for axis, extra in enumerate(over, 1):
             keep = np.arange(extra // 2, room[axis - 1] - extra + extra // 2)
@@ -357,12 +357,13 @@ def deconv_conv_transpose(
     The channels of the inputs are whitened, then convolved.
     """
     channels = inputs.shape[-1]
+    ones = (1,) * (inputs.ndim - 2)
     whitened, means, deconvs = deconv_conv(
         inputs,
-        np.eye(channels)[None, None],
+        np.eye(channels).reshape((*ones, channels, channels)),
         None,
-        strides=(1, 1),
-        dilation_rate=(1, 1),
+        strides=ones,
+        dilation_rate=ones,
         **settings,
     )
     outputs = conv_transpose(whitened, kernel, strides, padding)

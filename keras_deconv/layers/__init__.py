@@ -1,14 +1,18 @@
 """Keras layers that whiten their input: network deconvolution.
 
 "Deconvolution" is the whitening of Ye et al. (ICLR 2020). But for
-`DeconvConv2DTranspose`, none of these layers is a transposed convolution.
+`DeconvConv2DTranspose` and its like, none of these layers is a transposed
+convolution.
 """
 
 from keras_deconv.layers._channel import ChannelDeconv
 from keras_deconv.layers._conv import DeconvConv1D
 from keras_deconv.layers._conv import DeconvConv2D
 from keras_deconv.layers._conv import DeconvConv3D
+from keras_deconv.layers._conv_transpose import TRANSPOSED
+from keras_deconv.layers._conv_transpose import DeconvConv1DTranspose
 from keras_deconv.layers._conv_transpose import DeconvConv2DTranspose
+from keras_deconv.layers._conv_transpose import DeconvConv3DTranspose
 from keras_deconv.layers._dense import DeconvDense
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv1D
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv2D
@@ -31,12 +35,15 @@ from keras_deconv.layers._whitening import Whitening
 
 __all__ = [
     "PRESETS",
+    "TRANSPOSED",
     "ChannelAffine",
     "ChannelDeconv",
     "DeconvConv1D",
+    "DeconvConv1DTranspose",
     "DeconvConv2D",
     "DeconvConv2DTranspose",
     "DeconvConv3D",
+    "DeconvConv3DTranspose",
     "DeconvDense",
     "DeconvDepthwiseConv1D",
     "DeconvDepthwiseConv2D",

@@ -1,4 +1,4 @@
-"""Deconvolution layer over Keras's transposed convolution."""
+"""Deconvolution layers over Keras's transposed convolutions."""
 
 from typing import Any
 
@@ -12,40 +12,20 @@ from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._twin import make_twin
 
-
-@keras.saving.register_keras_serializable(package="keras_deconv")
-class DeconvConv2DTranspose(
-    SamplingSettings,
-    LayoutSettings,
-    KernelWhitening,
+# Keras's layers that are a transposed convolution.
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
-):
-    """2-D transposed convolution that whitens the channels of its input.
+    keras.layers.Conv3DTranspose,
+)
+_DEPTHWISE = {
+    1: keras.layers.DepthwiseConv1D,
+    2: keras.layers.DepthwiseConv2D,
+}
 
-    A drop-in replacement for `keras.layers.Conv2DTranspose`. A transposed
-    convolution spreads each input position over several outputs, so what it
-    multiplies with its kernel is one position at a time: whitening is over
-    channels, by a D of `B x B`. The mean is subtracted from the input
-    itself: near the border, and with strides, not every output sees every
-    tap, so that no uniform bias stands for the mean. (Whitening is what the
-    paper calls deconvolution; the transposed convolution is a coincidence.)
 
-    `fold()` therefore returns a `keras.Sequential` of a
-    `keras.layers.DepthwiseConv2D` of 1 x 1, frozen, which subtracts the
-    mean, and a `keras.layers.Conv2DTranspose`.
-
-    Args:
-        *args: Arguments of `keras.layers.Conv2DTranspose`, also by name.
-        **kwargs: More of them, and the settings of `DeconvConv2D`.
-            `sampling_stride` counts positions of the input.
-
-    Call arguments:
-        inputs: `(n, height, width, C)`, or `(n, C, height, width)` with
-            `data_format="channels_first"`.
-        training: As in `DeconvConv2D`.
-    """
-
-    plain_class = keras.layers.Conv2DTranspose
+class TransposeWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
+    """Mixin: whitens the channels that a transposed convolution spreads."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         def use(value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -69,23 +49,36 @@ class DeconvConv2DTranspose(
         if self.bias is not None:
             plain.bias.assign(self.bias)
         shape = self.get_build_config()["input_shape"]
-        # Older Keras cannot subtract the mean of channels that come first in
-        # a Normalization.
-        centre = keras.layers.DepthwiseConv2D(
-            1,
-            data_format=self.data_format,
-            name=f"{self.name}_centre",
-            dtype=self.dtype_policy,
-        )
-        centre.build(shape)
-        centre.kernel.assign(ops.ones(centre.kernel.shape))
-        centre.bias.assign(-self._channel_mean(mean))
+        centre = self._subtraction(shape, self._channel_mean(mean))
         folded = keras.Sequential(
             [keras.Input(batch_shape=shape), centre, plain], name=self.name
         )
         folded.trainable = self.trainable
         centre.trainable = False
         return folded
+
+    def _subtraction(self, shape: tuple[int | None, ...], mean: Tensor) -> Any:
+        """Returns a plain layer that takes a mean from each channel.
+
+        It multiplies by one: older Keras cannot subtract the mean of
+        channels that come first in a `Normalization`.
+        """
+        arguments = {
+            "data_format": self.data_format,
+            "name": f"{self.name}_centre",
+            "dtype": self.dtype_policy,
+        }
+        if len(self.kernel_size) == 3:  # There is no DepthwiseConv3D.
+            layer = keras.layers.Conv3D(mean.shape[0], 1, **arguments)
+            kernel = ops.eye(mean.shape[0])
+        else:
+            depthwise = _DEPTHWISE[len(self.kernel_size)]
+            layer = depthwise(1, **arguments)
+            kernel = ops.ones(mean.shape[0])
+        layer.build(shape)
+        layer.kernel.assign(ops.reshape(kernel, layer.kernel.shape))
+        layer.bias.assign(-mean)
+        return layer
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         return self._split(channels)
@@ -119,3 +112,76 @@ class DeconvConv2DTranspose(
         rows = blocks.count if blocks.shared else 1
         mean = ops.repeat(ops.expand_dims(mean, 1), rows, axis=1)
         return ops.reshape(deconv_ops.merge_columns(mean, blocks), (-1,))
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv2DTranspose(TransposeWhitening, keras.layers.Conv2DTranspose):
+    """2-D transposed convolution that whitens the channels of its input.
+
+    A drop-in replacement for `keras.layers.Conv2DTranspose`. A transposed
+    convolution spreads each input position over several outputs, so what it
+    multiplies with its kernel is one position at a time: whitening is over
+    channels, by a D of `B x B`. The mean is subtracted from the input
+    itself: near the border, and with strides, not every output sees every
+    tap, so that no uniform bias stands for the mean. (Whitening is what the
+    paper calls deconvolution; the transposed convolution is a coincidence.)
+
+    `fold()` therefore returns a `keras.Sequential` of a
+    `keras.layers.DepthwiseConv2D` of 1 x 1, frozen, which subtracts the
+    mean, and a `keras.layers.Conv2DTranspose`.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv2DTranspose`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+            `sampling_stride` counts positions of the input.
+
+    Call arguments:
+        inputs: `(n, height, width, C)`, or `(n, C, height, width)` with
+            `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv2DTranspose
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv1DTranspose(TransposeWhitening, keras.layers.Conv1DTranspose):
+    """1-D transposed convolution that whitens the channels of its input.
+
+    A drop-in replacement for `keras.layers.Conv1DTranspose`; all else is as
+    in `DeconvConv2DTranspose`. `fold()` returns a `keras.Sequential` of a
+    `keras.layers.DepthwiseConv1D` and a `keras.layers.Conv1DTranspose`.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv1DTranspose`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+
+    Call arguments:
+        inputs: `(n, steps, C)`, or `(n, C, steps)` with
+            `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv1DTranspose
+
+
+@keras.saving.register_keras_serializable(package="keras_deconv")
+class DeconvConv3DTranspose(TransposeWhitening, keras.layers.Conv3DTranspose):
+    """3-D transposed convolution that whitens the channels of its input.
+
+    A drop-in replacement for `keras.layers.Conv3DTranspose`; all else is as
+    in `DeconvConv2DTranspose`. `fold()` returns a `keras.Sequential` of a
+    `keras.layers.Conv3D` of 1 x 1 x 1 and a
+    `keras.layers.Conv3DTranspose`.
+
+    Args:
+        *args: Arguments of `keras.layers.Conv3DTranspose`, also by name.
+        **kwargs: More of them, and the settings of `DeconvConv2D`.
+
+    Call arguments:
+        inputs: `(n, depth, height, width, C)`, or `(n, C, depth, height,
+            width)` with `data_format="channels_first"`.
+        training: As in `DeconvConv2D`.
+    """
+
+    plain_class = keras.layers.Conv3DTranspose

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deconv.layers import TRANSPOSED
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import graphs_in
 from keras_deconv.transforms._trace import Trace
@@ -117,7 +118,7 @@ def take_in(layer: Any, scale: np.ndarray, offset: np.ndarray) -> None:
         layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D
     ):
         values = values * scale.reshape(values.shape[-2:])
-    elif isinstance(layer, keras.layers.Conv2DTranspose):
+    elif isinstance(layer, TRANSPOSED):
         values = values * scale[:, None]
     else:
         values = values * scale

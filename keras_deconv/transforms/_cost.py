@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_deconv.layers import TRANSPOSED
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._trace import Call
 
@@ -117,7 +118,7 @@ def _positions(layer: Any, call: Call) -> int:
 
 def _sizes(layer: Any, call: Call) -> list[int]:
     """Returns the sizes of the axes over which a kernel is applied."""
-    is_transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+    is_transposed = isinstance(layer, TRANSPOSED)
     shape = list((call.inputs if is_transposed else call.outputs).shape)
     first = getattr(layer, "data_format", None) == "channels_first"
     return shape[2:] if first else shape[1:-1]

@@ -14,6 +14,7 @@ from typing import get_args
 import keras
 
 from keras_deconv.layers import PRESETS
+from keras_deconv.layers import TRANSPOSED
 from keras_deconv.layers import Whitening
 from keras_deconv.layers import adapter_of
 from keras_deconv.layers import unbuilt_twin
@@ -47,8 +48,6 @@ _UNKNOWN = {
     "TorchModuleWrapper": "its code cannot be entered",
     "JaxLayer": "its code cannot be entered",
     "FlaxLayer": "its code cannot be entered",
-    "Conv1DTranspose": "has no deconvolved twin",
-    "Conv3DTranspose": "has no deconvolved twin",
     "EinsumDense": "has no deconvolved twin",
 }
 _STYLES = {"deconvolve": "green", "leave": "yellow", "keep": "yellow"}
@@ -289,9 +288,7 @@ class Plan:
             return "never built"
         if adapter := adapter_of(layer):
             return f"it is {adapter.rstrip(',')}"
-        if options.preserving and isinstance(
-            layer, keras.layers.Conv2DTranspose
-        ):
+        if options.preserving and isinstance(layer, TRANSPOSED):
             return "no bias stands for the mean of its input"
         return None
 

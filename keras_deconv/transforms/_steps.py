@@ -13,9 +13,11 @@ import keras
 
 from keras_deconv.layers import ChannelAffine
 from keras_deconv.layers import DeconvConv1D
+from keras_deconv.layers import DeconvConv1DTranspose
 from keras_deconv.layers import DeconvConv2D
 from keras_deconv.layers import DeconvConv2DTranspose
 from keras_deconv.layers import DeconvConv3D
+from keras_deconv.layers import DeconvConv3DTranspose
 from keras_deconv.layers import DeconvDense
 from keras_deconv.layers import DeconvDepthwiseConv1D
 from keras_deconv.layers import DeconvDepthwiseConv2D
@@ -30,9 +32,11 @@ TWINS: Mapping[type[Any], type[Any]] = MappingProxyType(
         twin.plain_class: twin
         for twin in (
             DeconvConv1D,
+            DeconvConv1DTranspose,
             DeconvConv2D,
             DeconvConv2DTranspose,
             DeconvConv3D,
+            DeconvConv3DTranspose,
             DeconvDense,
             DeconvDepthwiseConv1D,
             DeconvDepthwiseConv2D,

@@ -1,12 +1,15 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 from keras import ops
 
 import against_oracle
 import compare
 import oracle
+from authors import DeconvConv1DTranspose
 from authors import DeconvConv2DTranspose
+from authors import DeconvConv3DTranspose
 
 # Arguments of the layer beyond 5 filters, and the shape of its inputs.
 # PyTorch cuts off as much on either side, or warns: so do these.
@@ -33,11 +36,26 @@ CASES = {
         },
         (3, 5, 4, 4),
     ),
+    "one_axis": ({"kernel_size": 3, "strides": 2}, (4, 5, 4)),
+    "one_axis_same": (
+        {"kernel_size": 4, "strides": 2, "padding": "same"},
+        (4, 5, 4),
+    ),
+    "three_axes": ({"kernel_size": 2, "strides": 1}, (3, 3, 4, 3, 4)),
+    "three_axes_same": (
+        {"kernel_size": (4, 2, 2), "strides": 2, "padding": "same"},
+        (3, 3, 4, 3, 4),
+    ),
+}
+CLASSES = {
+    3: DeconvConv1DTranspose,
+    4: DeconvConv2DTranspose,
+    5: DeconvConv3DTranspose,
 }
 
 
 def build(shape, **arguments):
-    layer = DeconvConv2DTranspose(
+    layer = CLASSES[len(shape)](
         5,
         **arguments,
         bias_initializer="random_normal",
@@ -76,13 +94,25 @@ def test_training_inference_and_fold_equal_the_oracle(
     against_oracle.check(layer, inputs, expected, keras.Sequential)
 
 
-def test_folds_to_a_normalization_and_a_convolution(correlated):
-    inputs = correlated(4, 4, 5, 3)
+@pytest.mark.parametrize(
+    ("shape", "centre_class", "plain_class"),
+    [
+        ((4, 4, 3), layers.DepthwiseConv1D, layers.Conv1DTranspose),
+        ((4, 4, 5, 3), layers.DepthwiseConv2D, layers.Conv2DTranspose),
+        ((4, 4, 5, 2, 3), layers.Conv3D, layers.Conv3DTranspose),
+    ],
+)
+def test_folds_to_a_difference_and_a_convolution(
+    shape, centre_class, plain_class, correlated
+):
+    inputs = correlated(*shape)
     layer = build(inputs.shape, kernel_size=3, name="up")
     layer(inputs, training=True)
-    centre, plain = layer.fold().layers
-    assert type(centre) is keras.layers.DepthwiseConv2D
-    assert type(plain) is keras.layers.Conv2DTranspose
+    folded = layer.fold()
+    centre, plain = folded.layers
+    assert type(centre) is centre_class
+    assert type(plain) is plain_class
+    assert folded.trainable_weights == plain.trainable_weights
     assert plain.name == "up"
     compare.assert_close(
         centre(inputs),
@@ -105,7 +135,7 @@ def test_output_padding_is_that_of_the_plain_layer(correlated):
     inputs = correlated(2, 4, 4, 3)
     arguments = {"kernel_size": 3, "strides": 2, "output_padding": 1}
     layer = build(inputs.shape, **arguments)
-    plain = keras.layers.Conv2DTranspose(5, **arguments)
+    plain = layers.Conv2DTranspose(5, **arguments)
     plain.build(inputs.shape)
     plain.kernel.assign(layer.kernel)
     plain.bias.assign(layer.bias)

@@ -12,9 +12,11 @@ from keras_deconv import deconvolutionize
 
 TWINS = {
     layers.Conv1D: keras_deconv.DeconvConv1D,
+    layers.Conv1DTranspose: keras_deconv.DeconvConv1DTranspose,
     layers.Conv2D: keras_deconv.DeconvConv2D,
     layers.Conv2DTranspose: keras_deconv.DeconvConv2DTranspose,
     layers.Conv3D: keras_deconv.DeconvConv3D,
+    layers.Conv3DTranspose: keras_deconv.DeconvConv3DTranspose,
     layers.Dense: keras_deconv.DeconvDense,
     layers.DepthwiseConv1D: keras_deconv.DeconvDepthwiseConv1D,
     layers.DepthwiseConv2D: keras_deconv.DeconvDepthwiseConv2D,
@@ -123,9 +125,9 @@ def test_every_class_has_a_twin_that_folds_back():
         deconv = twin.get_layer(layer.name)
         assert type(deconv) is TWINS[type(layer)]
         back = folded.get_layer(layer.name)
-        if isinstance(layer, layers.Conv2DTranspose):
+        if isinstance(layer, keras_deconv.layers.TRANSPOSED):
             centre, back = back.layers
-            assert type(centre) is layers.DepthwiseConv2D
+            assert centre.name == f"{layer.name}_centre"
         assert type(back) is type(layer)
     assert twin.get_layer("conv1d").use_bias
     assert not any(

@@ -189,7 +189,7 @@ def test_reasons():
     x = Mine(2, 3, name="mine")(inputs)
     x = BATCH_NORM(name="norm")(x)
     x = layers.Lambda(lambda x: x, name="code")(x)
-    x = layers.Conv3DTranspose(2, 1, name="volume")(x[:, None])
+    x = layers.EinsumDense("bhwc,cd->bhwd", (6, 6, 2), name="volume")(x)
     x = layers.LayerNormalization(name="look_alike")(x)
     x = layers.Dense(2, name="adapted")(layers.Flatten()(x))
     model = keras.Model(inputs, x)
