@@ -65,7 +65,7 @@ class Whitening(keras.layers.Layer):
     def __init__(
         self,
         *args: Any,
-        num_iterations: int = 3,
+        num_iterations: int = 5,
         epsilon: float = 1e-5,
         momentum: float = 0.9,
         method: RootMethod = "newton_schulz",
