@@ -47,6 +47,10 @@ def sampled_patches(
     Returns:
         `(n, *sampled, C, taps)`, where each sampled size is the output size
         of the convolution divided by S, rounded up.
+
+    Raises:
+        ValueError: If the inputs, padding included, are smaller than the
+            kernel.
     """
     if data_format == "channels_first":
         inputs = ops.moveaxis(inputs, 1, -1)
@@ -62,12 +66,24 @@ def sampled_patches(
     elif padding == "causal":
         before = [(reach, 0) for reach in reaches]
         inputs = ops.pad(inputs, [(0, 0), *before, (0, 0)])
+    _check_sizes(inputs, reaches)
     steps = [stride * sampling_stride for stride in strides]
     apart = all(
         step > reach for step, reach in zip(steps, reaches, strict=True)
     )
     take = _cells if apart else _slices
     return take(inputs, reaches, dilation_rate, steps)
+
+
+def _check_sizes(inputs: Tensor, reaches: Sequence[int]) -> None:
+    sizes = inputs.shape[1:-1]
+    for size, reach in zip(sizes, reaches, strict=True):
+        if size is not None and size <= reach:
+            raise ValueError(
+                "Inputs must not be smaller than the kernel, padding and "
+                f"dilation included. Received: sizes {tuple(sizes)}, kernel "
+                f"of {tuple(reach + 1 for reach in reaches)}"
+            )
 
 
 def _cells(

@@ -132,7 +132,11 @@ def test_random_layer_works_or_says_why_not(name, data):
     else:
         # JAX compiles every operation for every shape, which takes seconds.
         if BACKEND != "jax":
-            check_outputs(layer, inputs)
+            try:
+                check_outputs(layer, inputs)
+            except ValueError as error:
+                # Newer Keras refuses to build these.
+                assert "must not be smaller than the kernel" in str(error)
         return
     assert "eceived" in refusal
 

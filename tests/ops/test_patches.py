@@ -142,3 +142,16 @@ def test_unknown_sizes_give_the_same_patches(correlated, padding, strides):
         np.testing.assert_array_equal(
             traced(inputs), sampled_patches(inputs, (3, 2), **options)
         )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"sampling_stride": 3},
+        {"dilation_rate": 2},
+    ],
+)
+def test_inputs_smaller_than_the_kernel_are_refused(settings):
+    with pytest.raises(ValueError, match=r"smaller than the kernel.*\(9, 2\)"):
+        sampled_patches(np.zeros((3, 9, 2, 4)), (3, 3), **settings)

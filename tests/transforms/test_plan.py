@@ -78,7 +78,7 @@ def test_rules_in_order():
     assert (stem.num_iterations, stem.epsilon) == (15, 0.1)
     assert stem.freeze_after == 200
     assert (grouped.num_iterations, grouped.freeze_after) == (4, None)
-    assert head.num_iterations == 3
+    assert head.num_iterations == 5
     assert stem.momentum == grouped.momentum == head.momentum == 0.5
 
 
@@ -93,8 +93,8 @@ def test_rules_of_the_paper():
         "stem": (15, 200),
         "depthwise": (1, None),
         "grouped": (3, None),
-        "gate": (3, None),
-        "head": (3, None),
+        "gate": (5, None),
+        "head": (5, None),
     }
 
 
