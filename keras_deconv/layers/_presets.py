@@ -11,8 +11,12 @@ from typing import Any
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # The authors' code.
-        "paper": MappingProxyType({"block_size": 64, "update_every": 1}),
+        "paper": MappingProxyType(
+            {"num_iterations": 5, "block_size": 64, "update_every": 1}
+        ),
         # Not less accurate, at the lowest cost (docs/ablation.md).
-        "fast": MappingProxyType({"block_size": 16, "update_every": 8}),
+        "fast": MappingProxyType(
+            {"num_iterations": 5, "block_size": 16, "update_every": 8}
+        ),
     }
 )
