@@ -99,16 +99,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "update_every": 8,
     },
     "preset fast": {"preset": "fast"},
-    "preset fast, D on every step": {"preset": "fast", "update_every": 1},
     "preset fast, 3 iterations": {"preset": "fast", "num_iterations": 3},
     "preset fast, 3 iterations, D on every step": {
         "preset": "fast",
         "num_iterations": 3,
         "update_every": 1,
     },
-    "preset fast, 4 iterations": {"preset": "fast", "num_iterations": 4},
-    "preset fast, rules paper": {"preset": "fast", "rules": "paper"},
-    "paper settings, rules paper": {"rules": "paper"},
     "block 32, no gradient, D every 4th step": {
         "block_size": 32,
         "differentiate": False,

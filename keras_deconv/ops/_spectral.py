@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_deconv import _engine
+from keras_deconv._engine import full_precision
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
 
@@ -35,7 +35,7 @@ def spectral(
     @ops.custom_gradient
     def apply(matrix: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
         # JAX may trace this once more, out of the context of the caller.
-        with _engine.full_precision():
+        with full_precision():
             values, vectors = _decompose(matrix)
             results, slopes = function(values)
             transposed = ops.swapaxes(vectors, -2, -1)
@@ -45,7 +45,7 @@ def spectral(
         def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             # PyTorch passes the arguments too, and this one by its name.
             upstream = args[0] if upstream is None else upstream
-            with _engine.full_precision():
+            with full_precision():
                 change = product(product(transposed, upstream), vectors)
                 return product(product(vectors, slopes * change), transposed)
 

@@ -350,3 +350,20 @@ def test_bad_setting_is_refused_and_leaves_the_model_untouched():
     with pytest.raises(ValueError, match="`epsilon` must be"):
         deconvolutionize(model, epsilon=0)
     assert model.get_config() == config
+
+
+def test_twin_keeps_initializers_and_starts_a_new_bias_at_zero():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(
+        3,
+        3,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        bias_initializer="random_normal",
+        name="conv",
+    )(inputs)
+    x = layers.BatchNormalization()(x)
+    twin = deconvolutionize(keras.Model(inputs, x)).get_layer("conv")
+    assert isinstance(twin.kernel_initializer, keras.initializers.HeNormal)
+    assert isinstance(twin.bias_initializer, keras.initializers.RandomNormal)
+    assert not np.any(ops.convert_to_numpy(twin.bias))
