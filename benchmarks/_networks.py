@@ -21,6 +21,7 @@ PLAIN = "plain convolutions"
 # How to build each network, and the side of its images.
 NETWORKS: dict[str, tuple[Callable[[], keras.Model], int]] = {
     "small": (lambda: build_network((32, 32, 3), 10, (16, 32, 64)), 32),
+    "medium": (lambda: build_network((32, 32, 3), 10, (32, 64, 128)), 32),
     "vgg11": (models.vgg11, 32),
     "vgg16": (models.vgg16, 32),
     "resnet18": (models.resnet18, 32),
