@@ -33,6 +33,10 @@ help: ## List the verbs
 demo: $(STAMP) ## Run the quickstart; KERAS_BACKEND picks the backend
 	@$(RUN) examples/quickstart.py $(ARGS)
 
+.PHONY: compare
+compare: $(STAMP) ## Train one network on each backend and compare
+	@$(RUN) benchmarks/compare_backends.py $(ARGS)
+
 .PHONY: test
 test: lint types ## Check everything: lint, types, tests on each backend
 	@$(RUN) tests/run_backends.py --jobs $(JOBS) -- $(ARGS)

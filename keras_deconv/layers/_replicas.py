@@ -34,17 +34,21 @@ class Shares:
         """Returns the vector of the replica `index`, of its columns."""
         mean = deconv_ops.mean(columns)
         scatter = deconv_ops.scatter(columns, mean)
-        slot = ops.concatenate(
-            [
-                ops.reshape(deconv_ops.rows(columns), (1,)),
-                ops.reshape(mean, (-1,)),
-            ]
-        )
+        slots = self.pack_mean(index, deconv_ops.rows(columns), mean)
+        return ops.concatenate([slots, ops.reshape(scatter, (-1,))])
+
+    def pack_mean(self, index: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
+        """Returns that vector without its end, which is the scatter.
+
+        Args:
+            index: Of the replica.
+            rows: Its share of the batch, in rows or in images.
+            mean: Of its columns.
+        """
+        rows = ops.reshape(ops.cast(rows, self.dtype), (1,))
+        slot = ops.concatenate([rows, ops.reshape(mean, (-1,))])
         is_mine = ops.cast(ops.equal(ops.arange(self.count), index), self.dtype)
-        slots = ops.expand_dims(is_mine, 1) * slot
-        return ops.concatenate(
-            [ops.reshape(slots, (-1,)), ops.reshape(scatter, (-1,))]
-        )
+        return ops.reshape(ops.expand_dims(is_mine, 1) * slot, (-1,))
 
     def unpack(self, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows and means of all replicas, and the whole scatter."""
@@ -56,19 +60,33 @@ class Shares:
             ops.reshape(total[self._slots :], (matrices, features, features)),
         )
 
-    def sum_where(self, is_due: Any, vector: Callable[[], Tensor]) -> Tensor:
-        """Returns the sum of the vectors where it is due, else zeros."""
+    def sum_where(
+        self,
+        is_due: Any,
+        vector: Callable[[], Tensor],
+        means: Callable[[], Tensor],
+    ) -> Tensor:
+        """Returns the sum of the vectors where it is due.
 
-        def zeros() -> Tensor:
-            scatter = self.blocks.matrices * self.blocks.features**2
-            return ops.zeros((self._slots + scatter,), self.dtype)
+        Else that of the means alone, with zeros for the scatter.
+        """
+        scatter = self.blocks.matrices * self.blocks.features**2
+
+        def lengthened(slots: Tensor) -> Tensor:
+            return ops.pad(slots, ((0, scatter),))
 
         if is_due is True:
             return all_reduce_sum(vector())
         if may_reduce_in_branches():
-            return ops.cond(is_due, lambda: all_reduce_sum(vector()), zeros)
-        # Zeros are sent in vain on steps that are not due.
-        return all_reduce_sum(ops.cond(is_due, vector, zeros))
+            return ops.cond(
+                is_due,
+                lambda: all_reduce_sum(vector()),
+                lambda: lengthened(all_reduce_sum(means())),
+            )
+        # The zeros are sent too.
+        return all_reduce_sum(
+            ops.cond(is_due, vector, lambda: lengthened(means()))
+        )
 
     @property
     def _slots(self) -> int:

@@ -44,8 +44,7 @@ class RunningStatistics:
 
     * `moving_mean`, `(matrices, F)`, starts at zero;
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
-    * `batch_mean` and `batch_deconv`, the last ones computed, if
-      `update_every > 1`;
+    * `batch_deconv`, the last D computed, if `update_every > 1`;
     * `step`, training steps so far, if `update_every > 1` or `freeze_after`
       is given.
 
@@ -81,10 +80,10 @@ class RunningStatistics:
         self.patches = patches
         self.observer: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.moving = self._add_pair(f"{prefix}moving")
-        self.last: tuple[Any, Any] | None = None
+        self.last: Any = None
         self.step: Any = None
         if layer.update_every > 1:
-            self.last = self._add_pair(f"{prefix}batch")
+            self.last = self._add_deconv(f"{prefix}batch_deconv")
         if layer.update_every > 1 or layer.freeze_after is not None:
             self.step = layer.add_weight(
                 name=f"{prefix}step",
@@ -101,8 +100,10 @@ class RunningStatistics:
         if not training or not self.layer.trainable:
             return use(self.moving_values())
         if self.step is None:
-            value = self._whiten(self._moments_of_all(inputs, True))
-            self._record(value, self.layer.momentum, _all_finite(value))
+            _, moments = self._measures(inputs, True)
+            value = self._whiten(moments)
+            is_valid = _all_finite(value)
+            self._record(value, (self.layer.momentum,) * 2, (is_valid,) * 2)
             return use(value)
         return self._follow_schedule(
             inputs, ops.convert_to_tensor(self.step), use
@@ -111,39 +112,61 @@ class RunningStatistics:
     def _follow_schedule(
         self, inputs: Tensor, step: Tensor, use: Use
     ) -> tuple[Tensor, ...]:
-        """Measures where the schedule has it; the branch not taken is free."""
+        """Computes D where the schedule has it; the other branch is free.
+
+        The mean is that of the batch on every step. With a mean of steps
+        ago, training at a rate of 0.1 goes wrong within a few steps; D may
+        be as old.
+        """
         layer = self.layer
-        old, is_due = self.moving_values(), True
-        momentum = layer.momentum
-        if self.last is not None:
-            old = _convert(self.last)
-            warming_up = step < layer.warmup_steps
-            is_due = ops.logical_or(warming_up, step % layer.update_every == 0)
-            # An average over every T-th step is to be as long in steps.
-            momentum = ops.where(
-                warming_up,
-                self._decay(momentum),
-                self._decay(momentum**layer.update_every),
-            )
+        is_thawed, decay = True, layer.momentum
         if layer.freeze_after is not None:
             is_thawed = step < layer.freeze_after
-            is_due = ops.logical_and(is_due, is_thawed)
-            old = _choose(is_thawed, old, self.moving_values())
-        moments = self._moments_of_all(inputs, is_due)
+        is_due = is_thawed
+        if self.last is not None:
+            warming_up = step < layer.warmup_steps
+            is_due = ops.logical_and(
+                is_thawed,
+                ops.logical_or(warming_up, step % layer.update_every == 0),
+            )
+            # An average over every T-th step is to be as long in steps.
+            decay = ops.where(
+                warming_up,
+                self._decay(layer.momentum),
+                self._decay(layer.momentum**layer.update_every),
+            )
+        mean, moments = self._measures(inputs, is_due)
+
+        def idle() -> tuple[Tensor, Tensor]:
+            # Copies: on PyTorch, old values are the variables themselves,
+            # which are assigned to before the backward pass needs them.
+            frozen = _constant(tuple(map(ops.copy, self.moving_values())))
+            if self.last is None:
+                return frozen
+            last = ops.copy(ops.convert_to_tensor(self.last))
+            value = mean(), ops.stop_gradient(last)
+            if layer.freeze_after is None:
+                return value
+            return _choose(is_thawed, value, frozen)
 
         def branch(value: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             return *_constant(value), *use(value)
 
-        # Copies: on PyTorch, the old values are the variables themselves,
-        # which are assigned to before the backward pass needs them.
-        mean, deconv, *used = ops.cond(
+        new_mean, new_deconv, *used = ops.cond(
             is_due,
             lambda: branch(self._whiten(moments)),
-            lambda: branch(_constant(tuple(map(ops.copy, old)))),
+            lambda: branch(idle()),
         )
-        value = mean, deconv
-        is_valid = ops.logical_and(is_due, _all_finite(value))
-        self._record(value, momentum, is_valid)
+        value = new_mean, new_deconv
+        is_finite = _all_finite(value)
+        self._record(
+            value,
+            (layer.momentum, decay),
+            (
+                ops.logical_and(is_thawed, is_finite),
+                ops.logical_and(is_due, is_finite),
+            ),
+        )
         self.step.assign(step + 1)
         return tuple(used)
 
@@ -153,24 +176,35 @@ class RunningStatistics:
         mean, covariance = moments()
         return mean, self.root(covariance)
 
-    def _moments_of_all(
+    def _measures(
         self, inputs: Tensor, is_due: Any
-    ) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Returns what returns mean and covariance, of all replicas.
+    ) -> tuple[Callable[[], Tensor], Callable[[], tuple[Tensor, Tensor]]]:
+        """Returns what returns the mean, and what mean and covariance.
 
-        Replicas talk to each other before, where they all come by: what is
-        returned may be called in a branch.
+        They are those of all replicas, which talk to each other before,
+        where they all come by: what is returned may be called in a branch,
+        the latter where `is_due`.
         """
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
         if count == 1:
-            return lambda: self.moments(inputs)[1:]
+            return (
+                lambda: self._batch_mean(inputs),
+                lambda: self.moments(inputs)[1:],
+            )
         shares = Shares(count, self.blocks, self.layer.statistics_dtype)
         total = shares.sum_where(
-            is_due, lambda: self._share(inputs, shares, index)
+            is_due,
+            lambda: self._share(inputs, shares, index),
+            lambda: shares.pack_mean(
+                index, ops.shape(inputs)[0], self._batch_mean(inputs)
+            ),
         )
-        return lambda: self._pool(shares, total)
+        return (
+            lambda: deconv_ops.pool_means(*shares.unpack(total)[:2]),
+            lambda: self._pool(shares, total),
+        )
 
     def moments(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
@@ -192,6 +226,17 @@ class RunningStatistics:
         with full_precision():
             return deconv_ops.pool(*shares.unpack(total), self.layer.epsilon)
 
+    def _batch_mean(self, inputs: Tensor) -> Tensor:
+        """Returns the mean of `moments`, at the cost of a pass over the batch.
+
+        Patches of the mean image are the mean of all patches.
+        """
+        inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
+        image = ops.sum(inputs, axis=0, keepdims=True) / count
+        columns = deconv_ops.split_columns(self.patches(image), self.blocks)
+        return deconv_ops.mean(columns)
+
     def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
         inputs = ops.cast(inputs, self.layer.statistics_dtype)
         columns = deconv_ops.split_columns(self.patches(inputs), self.blocks)
@@ -208,25 +253,31 @@ class RunningStatistics:
 
     def assign(self, mean: Any, deconv: Any) -> None:
         """Sets the averages, and what was computed last."""
-        for pair in (self.moving, self.last):
-            if pair is not None:
-                # JAX would give both pairs the same buffer, and a step that
-                # donates its state cannot donate that twice.
-                pair[0].assign(ops.copy(mean))
-                pair[1].assign(ops.copy(deconv))
+        self.moving[0].assign(mean)
+        self.moving[1].assign(deconv)
+        if self.last is not None:
+            # JAX would give both the same buffer, and a step that donates
+            # its state cannot donate that twice.
+            self.last.assign(ops.copy(deconv))
 
     def _record(
-        self, value: tuple[Tensor, Tensor], momentum: Tensor, is_valid: Tensor
+        self,
+        value: tuple[Tensor, Tensor],
+        decays: tuple[Tensor, Tensor],
+        are_valid: tuple[Tensor, Tensor],
     ) -> None:
+        """Moves the averages, of mean and of D, where these are valid."""
         value = _constant(value)
-        momentum = self._decay(momentum)
-        moving = tuple(
-            old * momentum + new * (1 - momentum)
-            for old, new in zip(self.moving_values(), value, strict=True)
-        )
-        _assign(self.moving, is_valid, moving)
+        for variable, new, decay, is_valid in zip(
+            self.moving, value, decays, are_valid, strict=True
+        ):
+            decay = self._decay(decay)
+            old = ops.convert_to_tensor(variable)
+            moved = old * decay + new * (1 - decay)
+            variable.assign(ops.where(is_valid, moved, old))
         if self.last is not None:
-            _assign(self.last, is_valid, value)
+            last = ops.convert_to_tensor(self.last)
+            self.last.assign(ops.where(are_valid[1], value[1], last))
 
     def _decay(self, value: Tensor) -> Tensor:
         # Of a number, `ops.cast` and `ops.where` make a float32 tensor first.
@@ -234,7 +285,9 @@ class RunningStatistics:
 
     def moving_values(self) -> tuple[Tensor, Tensor]:
         """Returns the moving mean and D, as tensors."""
-        return _convert(self.moving)
+        # JAX's `where` and `cond` take tensors, but no variables.
+        mean, deconv = map(ops.convert_to_tensor, self.moving)
+        return mean, deconv
 
     def fold(
         self, kernel: Any, bias: Any, value: tuple[Tensor, Tensor]
@@ -256,26 +309,30 @@ class RunningStatistics:
 
     def _add_pair(self, prefix: str) -> tuple[Any, Any]:
         matrices, features = self.blocks.matrices, self.blocks.features
-        common = {
+        mean = self.layer.add_weight(
+            name=f"{prefix}_mean",
+            shape=(matrices, features),
+            initializer="zeros",
+            **self._common(),
+        )
+        return mean, self._add_deconv(f"{prefix}_deconv")
+
+    def _add_deconv(self, name: str) -> Any:
+        matrices, features = self.blocks.matrices, self.blocks.features
+        return self.layer.add_weight(
+            name=name,
+            shape=(matrices, features, features),
+            initializer=_identity,
+            **self._common(),
+        )
+
+    def _common(self) -> dict[str, Any]:
+        return {
             "trainable": False,
             "dtype": self.layer.statistics_dtype,
             # Statistics of each replica by itself would drift apart.
             "aggregation": "none" if self.layer.synchronized else "mean",
         }
-        return (
-            self.layer.add_weight(
-                name=f"{prefix}_mean",
-                shape=(matrices, features),
-                initializer="zeros",
-                **common,
-            ),
-            self.layer.add_weight(
-                name=f"{prefix}_deconv",
-                shape=(matrices, features, features),
-                initializer=_identity,
-                **common,
-            ),
-        )
 
     def _check_rows(
         self, rows: int | None, replicas: int, inputs: Tensor
@@ -307,12 +364,6 @@ def _warn_of_small_batch(message: str) -> None:
         warnings.warn(message, SmallBatchWarning, stacklevel=2)
 
 
-def _convert(pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
-    # JAX's `where` and `cond` take tensors, but no variables.
-    mean, deconv = map(ops.convert_to_tensor, pair)
-    return mean, deconv
-
-
 def _constant(value: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     mean, deconv = map(ops.stop_gradient, value)
     return mean, deconv
@@ -320,18 +371,11 @@ def _constant(value: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
 
 def _choose(
     condition: Tensor, this: tuple[Tensor, ...], other: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
-    return tuple(
+) -> tuple[Tensor, Tensor]:
+    mean, deconv = (
         ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
     )
-
-
-def _assign(
-    variables: tuple[Any, Any], is_valid: Tensor, values: tuple[Tensor, ...]
-) -> None:
-    values = _choose(is_valid, values, _convert(variables))
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    return mean, deconv
 
 
 def _all_finite(values: tuple[Tensor, ...]) -> Tensor:

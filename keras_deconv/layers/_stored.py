@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 # What a file keeps of one set of statistics: the averages; with
-# `freeze_after` also the step; with `update_every` also mean and D of the last
-# batch, before the step.
-_AVERAGES, _WITH_STEP, _WITH_LAST = 2, 3, 5
+# `freeze_after` also the step; with `update_every` also the last D, before the
+# step. Files of earlier versions keep the last mean too, before that D.
+_AVERAGES, _WITH_STEP, _WITH_LAST, _WITH_LAST_MEAN = _LENGTHS = 2, 3, 4, 5
 
 
 def load_weights(layer: Any, store: Any) -> None:
@@ -16,8 +16,8 @@ def load_weights(layer: Any, store: Any) -> None:
 
     `update_every` and `freeze_after` decide which weights a layer has next
     to kernel, bias and moving averages. A file of a layer with others loads:
-    weights that this one lacks are left out. A missing last mean and D are
-    the moving ones, a missing step is zero, with a warning.
+    weights that this one lacks are left out. A missing last D is the moving
+    one, a missing step is zero, with a warning.
 
     Args:
         layer: A deconvolution layer.
@@ -52,7 +52,7 @@ def _read(layer: Any, store: Any) -> list[Any] | None:
     kept = _count_kept(all_statistics[0])
     others = len(weights) - kept * len(all_statistics)
     stored, rest = divmod(len(store.keys()) - others, len(all_statistics))
-    if rest or stored not in (_AVERAGES, _WITH_STEP, _WITH_LAST):
+    if rest or stored not in _LENGTHS:
         return None
     values = [store[f"{number}"] for number in range(len(store.keys()))]
     if stored == _AVERAGES < kept:
@@ -70,13 +70,13 @@ def _read(layer: Any, store: Any) -> list[Any] | None:
 
 def _convert(values: list[Any], kept: int) -> list[Any]:
     """Returns what is kept of one set of statistics, as another is."""
-    moving, last = values[:_AVERAGES], values[_AVERAGES:-1]
+    moving, last = values[:_AVERAGES], values[_AVERAGES:-1][-1:]
     step = values[-1:] if len(values) > _AVERAGES else [_zero()]
     if kept == _AVERAGES:
         return moving
     if kept == _WITH_STEP:
         return moving + step
-    return moving + (last or moving) + step
+    return moving + (last or moving[1:]) + step
 
 
 def _count_kept(statistics: Any) -> int:

@@ -22,6 +22,7 @@ from keras_deconv.ops._blocks import split_kernel
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
 from keras_deconv.ops._covariance import pool
+from keras_deconv.ops._covariance import pool_means
 from keras_deconv.ops._covariance import rows
 from keras_deconv.ops._covariance import scatter
 from keras_deconv.ops._fold import fold
@@ -40,6 +41,7 @@ __all__ = [
     "merge_columns",
     "merge_kernel",
     "pool",
+    "pool_means",
     "product",
     "rows",
     "sampled_patches",

@@ -61,12 +61,17 @@ def pool(
         return them of all columns together; so are their gradients.
     """
     total = ops.sum(counts)
-    mean = ops.einsum("p,pgf->gf", counts / total, means)
+    mean = pool_means(counts, means)
     # Moving the mean changes nothing here either.
     steps = means - ops.stop_gradient(mean)
     weighted = ops.reshape(counts, (-1, 1, 1)) * steps
     between = ops.einsum("pgf,pgh->gfh", weighted, steps)
     return mean, _with_ridge((scatters + between) / total, epsilon)
+
+
+def pool_means(counts: Tensor, means: Tensor) -> Tensor:
+    """Returns the mean of columns that lie in several parts, as `pool`."""
+    return ops.einsum("p,pgf->gf", counts / ops.sum(counts), means)
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:

@@ -50,7 +50,7 @@ def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
     monkeypatch.setattr(SmallBatchWarning, "was_given", False)
     monkeypatch.setattr(_statistics, "replica", lambda: (0, replicas))
     monkeypatch.setattr(
-        _statistics.Shares, "sum_where", lambda shares, is_due, make: make()
+        _statistics.Shares, "sum_where", lambda shares, is_due, make, _: make()
     )
     layer = keras_deconv.DeconvDense(
         2, block_size=32, update_every=1, synchronized=True
