@@ -79,8 +79,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         method: How D is computed: `"newton_schulz"`, `"minimax"` or
             `"eigh"`; see `keras_deconv.ops.inverse_sqrt`.
         update_every: T. D is computed on every step of the warm-up, then on
-            every T-th training step; in between the last one is used. The
-            decay of an update is then `momentum ** T`.
+            every T-th training step; in between the last one is used, with
+            the mean of each batch. The decay of D is then `momentum ** T`.
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.

@@ -45,9 +45,10 @@ class Whitening(keras.layers.Layer):
             `"minimax"` stands for five Newton-Schulz steps; `"eigh"` is
             exact and takes no account of `num_iterations`.
         update_every: T. D is computed on every step of the warm-up, then on
-            every T-th training step; in between the last one is used. The
-            decay of an update is then `momentum ** T`. A layer that is
-            called more than once in a step counts every call.
+            every T-th training step; in between the last one is used, with
+            the mean of each batch. The decay of D is then `momentum ** T`.
+            A layer that is called more than once in a step counts every
+            call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
             faster than a stale D follows at the start.
         freeze_after: Training steps after which the moving averages are

@@ -86,8 +86,9 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
     for blocks in twin.whitened_blocks(_channels(layer)):
         features, matrices = blocks.features, blocks.matrices
         square = features**2
-        held = matrices * (features + square)
-        buffers = held if twin.update_every == 1 else 2 * held
+        buffers = matrices * (features + square)
+        if twin.update_every > 1:
+            buffers += matrices * square  # The last D.
         if twin.update_every > 1 or twin.freeze_after is not None:
             buffers += 1  # The step.
         flops = 0.0

@@ -132,6 +132,19 @@ def test_output_shape_is_that_of_the_outputs(make):
 
 
 @each_layer
+def test_mean_without_columns_is_the_mean_of_all_columns(make):
+    layer = make()
+    layer.build(make.shape)
+    for statistics in layer.all_statistics():
+        shape = (*make.shape[:-1], statistics.blocks.channels)
+        inputs = family.make_inputs(shape)
+        _, mean, _ = statistics.moments(inputs)
+        compare.assert_close(
+            statistics._batch_mean(inputs), ops.convert_to_numpy(mean)
+        )
+
+
+@each_layer
 @pytest.mark.parametrize(
     "policy",
     # JAX compiles each gradient anew, and computes both alike.
