@@ -3,13 +3,14 @@
     python benchmarks/time_to_accuracy.py --data-dir DIR --epochs 5
 
 On CIFAR-10, batch normalization at several learning rates and deconvolution
-by each preset. A run ends at the highest target; the seconds are those of
-training, without evaluation. SGD with momentum and a cosine schedule over all
+by each preset. A run ends at the highest target, or when its loss is no
+finite number; the seconds are those of training, without evaluation. SGD with momentum and a cosine schedule over all
 epochs, no augmentation. DIR holds cifar10.npz; without it, Keras downloads
 the set.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -61,9 +62,13 @@ def measure(
     for step in range(1, steps + 1):
         picks = next(order)
         start = time.perf_counter()
-        float(model.train_on_batch(data.x_train[picks], data.y_train[picks]))
+        loss = float(
+            model.train_on_batch(data.x_train[picks], data.y_train[picks])
+        )
         if step > 1:  # The first one compiles.
             seconds += time.perf_counter() - start
+        if not math.isfinite(loss):
+            break
         if step % interval and step != steps:
             continue
         best = max(best, accuracy(model, data.x_test, data.y_test))

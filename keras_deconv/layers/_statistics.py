@@ -137,17 +137,19 @@ class RunningStatistics:
             )
         mean, moments = self._measures(inputs, is_due)
 
+        # Copies: on PyTorch, old values are the variables themselves, which
+        # are assigned to before the backward pass needs them.
+        def frozen() -> tuple[Tensor, Tensor]:
+            return _constant(tuple(map(ops.copy, self.moving_values())))
+
         def idle() -> tuple[Tensor, Tensor]:
-            # Copies: on PyTorch, old values are the variables themselves,
-            # which are assigned to before the backward pass needs them.
-            frozen = _constant(tuple(map(ops.copy, self.moving_values())))
             if self.last is None:
-                return frozen
+                return frozen()
             last = ops.copy(ops.convert_to_tensor(self.last))
             value = mean(), ops.stop_gradient(last)
             if layer.freeze_after is None:
                 return value
-            return _choose(is_thawed, value, frozen)
+            return _choose(is_thawed, value, frozen())
 
         def branch(value: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             return *_constant(value), *use(value)
@@ -253,11 +255,11 @@ class RunningStatistics:
 
     def assign(self, mean: Any, deconv: Any) -> None:
         """Sets the averages, and what was computed last."""
-        self.moving[0].assign(mean)
-        self.moving[1].assign(deconv)
+        # JAX would give variables the same buffer, and a step that donates
+        # its state cannot donate that twice.
+        self.moving[0].assign(ops.copy(mean))
+        self.moving[1].assign(ops.copy(deconv))
         if self.last is not None:
-            # JAX would give both the same buffer, and a step that donates
-            # its state cannot donate that twice.
             self.last.assign(ops.copy(deconv))
 
     def _record(
