@@ -4,9 +4,9 @@
 
 On CIFAR-10, batch normalization at several learning rates and deconvolution
 by each preset. A run ends at the highest target, or when its loss is no
-finite number; the seconds are those of training, without evaluation. SGD with momentum and a cosine schedule over all
-epochs, no augmentation. DIR holds cifar10.npz; without it, Keras downloads
-the set.
+finite number; the seconds are those of training, without evaluation. SGD with
+momentum and a cosine schedule over all epochs, no augmentation. DIR holds
+cifar10.npz; without it, Keras downloads the set.
 """
 
 import argparse
