@@ -7,7 +7,7 @@ PYTHON ?= python3
 KERAS ?=
 # Backends tested at the same time.
 JOBS ?= 2
-# Handed on to pytest or to the demo.
+# Handed on to pytest, to the demo or to the comparison.
 ARGS ?=
 
 export KERAS_BACKEND ?= tensorflow
