@@ -28,10 +28,10 @@ def sampled_patches(
     statistics from a subset of them are as good. Zero padding belongs to
     the patches, as it does in the convolution.
 
-    If the sampled patches do not overlap, which is so for S not below the
-    kernel size, they are cells of the input: it is reshaped. Else one
-    strided slice is taken per tap. `keras.ops.image.extract_patches` would
-    multiply with a one-hot kernel.
+    The input is cut into one cell for each patch. Patches that do not
+    overlap, which is so for S not below the kernel size, are parts of their
+    cells; others go on in the next ones. `keras.ops.image.extract_patches`
+    would multiply with a one-hot kernel.
 
     Args:
         inputs: `(n, *spatial, C)`, or `(n, C, *spatial)` if channels come
@@ -68,11 +68,16 @@ def sampled_patches(
         inputs = ops.pad(inputs, [(0, 0), *before, (0, 0)])
     _check_sizes(inputs, reaches)
     steps = [stride * sampling_stride for stride in strides]
-    apart = all(
-        step > reach for step, reach in zip(steps, reaches, strict=True)
-    )
-    take = _cells if apart else _slices
-    return take(inputs, reaches, dilation_rate, steps)
+    for axis, (reach, dilation, step) in enumerate(
+        zip(reaches, dilation_rate, steps, strict=True)
+    ):
+        # The axes before have become two each, of positions and of taps.
+        inputs = _windows(inputs, 2 * axis + 1, reach, dilation, step)
+    positions, taps = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    inputs = ops.transpose(inputs, (0, *positions, 2 * rank + 1, *taps))
+    counts = [_size(inputs, axis) for axis in range(1, rank + 1)]
+    channels, num_taps = inputs.shape[rank + 1], math.prod(inputs.shape[-rank:])
+    return ops.reshape(inputs, (-1, *counts, channels, num_taps))
 
 
 def _check_sizes(inputs: Tensor, reaches: Sequence[int]) -> None:
@@ -86,81 +91,45 @@ def _check_sizes(inputs: Tensor, reaches: Sequence[int]) -> None:
             )
 
 
-def _cells(
-    inputs: Tensor,
-    reaches: Sequence[int],
-    dilation_rate: Sequence[int],
-    steps: Sequence[int],
+def _windows(
+    inputs: Tensor, axis: int, reach: int, dilation: int, step: int
 ) -> Tensor:
-    """Cuts the input into cells of `steps`, each holding one whole patch.
+    """Replaces an axis by two: positions, and the taps that each sees.
 
-    A strided slice per tap would do as well, but its gradient is an array
-    of the size of the input for each of them.
+    The axis is cut into cells of `step`, one for each position, in which
+    what it sees begins. A strided slice for each tap would do as well, but
+    its gradient is an array of the size of the input for each of them.
     """
-    rank = len(steps)
-    counts = [
-        (_size(inputs, axis) - reach - 1) // step + 1
-        for axis, (reach, step) in enumerate(
-            zip(reaches, steps, strict=True), 1
-        )
-    ]
-    inputs = _resize(
-        inputs,
-        [count * step for count, step in zip(counts, steps, strict=True)],
+    count = (_size(inputs, axis) - reach - 1) // step + 1
+    # Taps by the cell that they lie in, counted from that of the position.
+    cells = itertools.groupby(
+        range(0, reach + 1, dilation), lambda offset: offset // step
     )
-    channels = inputs.shape[-1]
-    cells = ops.reshape(inputs, (-1, *_alternate(counts, steps), channels))
-    taps = [
-        slice(0, reach + 1, dilation)
-        for reach, dilation in zip(reaches, dilation_rate, strict=True)
-    ]
-    cells = cells[(slice(None), *_alternate([slice(None)] * rank, taps))]
-    cells = ops.transpose(
-        cells,
-        (0, *range(1, 2 * rank, 2), 2 * rank + 1, *range(2, 2 * rank + 1, 2)),
-    )
-    num_taps = math.prod(cells.shape[-rank:])
-    return ops.reshape(cells, (-1, *counts, channels, num_taps))
-
-
-def _resize(inputs: Tensor, sizes: Sequence[Tensor]) -> Tensor:
-    """Cuts off, or appends zeros to, the end of each spatial axis."""
-    missing = [
-        _at_least_zero(size - _size(inputs, axis))
-        for axis, size in enumerate(sizes, 1)
-    ]
-    inputs = ops.pad(
-        inputs, [(0, 0), *((0, width) for width in missing), (0, 0)]
-    )
-    return inputs[(slice(None), *(slice(size) for size in sizes))]
-
-
-def _alternate(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    return [item for pair in zip(first, second, strict=True) for item in pair]
-
-
-def _slices(
-    inputs: Tensor,
-    reaches: Sequence[int],
-    dilation_rate: Sequence[int],
-    steps: Sequence[int],
-) -> Tensor:
-    """Takes a strided slice of the input for each tap.
-
-    Counting the stop from the end makes every tap end at the last position
-    of the convolution without knowing the size of the input.
-    """
-    per_axis = [
-        [
-            slice(offset, (offset - reach) or None, step)
-            for offset in range(0, reach + 1, dilation)
+    taps = {cell: [offset % step for offset in group] for cell, group in cells}
+    num_cells = count + max(taps)
+    inputs = _resize(inputs, axis, num_cells * step)
+    sizes = [_size(inputs, other) for other in range(1, len(inputs.shape))]
+    sizes[axis - 1 : axis] = [num_cells, step]
+    inputs = ops.reshape(inputs, (-1, *sizes))
+    every = (slice(None),) * axis
+    # One index of both axes would, on TensorFlow, lose the number of taps
+    # where that of cells is unknown.
+    parts = [
+        inputs[(*every, slice(cell, cell + count))][
+            (*every, slice(None), slice(within[0], within[-1] + 1, dilation))
         ]
-        for reach, dilation, step in zip(
-            reaches, dilation_rate, steps, strict=True
-        )
+        for cell, within in taps.items()
     ]
-    taps = [inputs[(slice(None), *tap)] for tap in itertools.product(*per_axis)]
-    return ops.stack(taps, axis=-1)
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis + 1)
+
+
+def _resize(inputs: Tensor, axis: int, size: Tensor) -> Tensor:
+    """Cuts off, or appends zeros to, the end of an axis."""
+    missing = _at_least_zero(size - _size(inputs, axis))
+    widths = [(0, 0)] * len(inputs.shape)
+    widths[axis] = (0, missing)
+    inputs = ops.pad(inputs, widths)
+    return inputs[(*(slice(None),) * axis, slice(size))]
 
 
 def _pad_same(
