@@ -145,8 +145,9 @@ def plain_layer(features: int) -> keras.Model:
 
 def deconv_layer(features: int, block_size: int) -> keras.Model:
     """Builds the linear layer with deconvolution, as the authors' code."""
-    settings = {**keras_deconv.PRESETS["paper"], "block_size": block_size}
-    layer = keras_deconv.DeconvDense(CLASSES, **settings)
+    layer = keras_deconv.DeconvDense(
+        CLASSES, block_size=block_size, num_iterations=5, update_every=1
+    )
     return keras.Sequential([keras.Input((features,)), layer])
 
 

@@ -142,7 +142,11 @@ def batch_norm_mlp(shape: tuple[int, ...]) -> keras.Model:
 
 def deconv_mlp(shape: tuple[int, ...]) -> keras.Model:
     """Builds the perceptron with deconvolution before every product."""
-    settings = {**keras_deconv.PRESETS["paper"], "block_size": BLOCK_SIZE}
+    settings = {
+        "block_size": BLOCK_SIZE,
+        "num_iterations": 5,
+        "update_every": 1,
+    }
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten()])
     for _ in range(HIDDEN_LAYERS):
         model.add(

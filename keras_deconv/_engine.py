@@ -65,6 +65,22 @@ def has_fast_eigh(matrix: Any) -> bool:
     )
 
 
+def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:
+    """Returns `size` elements of an axis, from `start` on.
+
+    TensorFlow takes 25 times longer for the gradient of an index than for
+    that of `tf.slice`; PyTorch is the quicker with an index.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return inputs[(*(slice(None),) * axis, slice(start, start + size))]
+    import tensorflow as tf
+
+    starts = [0] * len(inputs.shape)
+    sizes = [-1 if known is None else known for known in inputs.shape]
+    starts[axis], sizes[axis] = start, size
+    return tf.slice(inputs, starts, sizes)
+
+
 def run_abstractly(function: Callable[[Any], Any], inputs: Any) -> None:
     """Calls a function for what it does on the way, not for its result.
 

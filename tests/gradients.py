@@ -46,7 +46,8 @@ def training_step(layer, inputs, upstream):
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
                 outputs = layer(inputs, training=True)
-                objective = tf.reduce_sum(outputs * upstream)
+                weighted = outputs * tf.cast(upstream, outputs.dtype)
+                objective = tf.reduce_sum(weighted)
             variables = [v.value for v in layer.trainable_variables]
             grad_inputs, *grads = tape.gradient(objective, [inputs, *variables])
         case "torch":

@@ -22,6 +22,7 @@ from keras_deconv.layers._placeholder import RemovedNormalization
 from keras_deconv.layers._presets import PRESETS
 from keras_deconv.layers._separable import DeconvSeparableConv1D
 from keras_deconv.layers._separable import DeconvSeparableConv2D
+from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._twin import adapter_of
@@ -52,6 +53,7 @@ __all__ = [
     "Placeholder",
     "RemovedNormalization",
     "RunningStatistics",
+    "SamplingSettings",
     "SmallBatchWarning",
     "Whiteness",
     "Whitening",

@@ -11,6 +11,7 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
 from keras_deconv.layers._checks import check_choice
+from keras_deconv.layers._settings import NEAREST
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
@@ -39,7 +40,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         block_size: B, channels whitened together; all if there are fewer.
         block_layout: As in `DeconvConv2D`.
         share_blocks: As in `DeconvConv2D`.
-        sampling_stride: S. Statistics come from every S-th position.
+        sampling_stride: S. Statistics come from every S-th position; None
+            stands for 3.
         epsilon: Ridge added to the covariance. The default is the authors'
             for this layer.
         data_format: `"channels_last"` or `"channels_first"`; by default
@@ -169,7 +171,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         if rank == 0:
             return ops.expand_dims(inputs, -1)
         return deconv_ops.sampled_patches(
-            inputs, (1,) * rank, sampling_stride=self.sampling_stride
+            inputs, (1,) * rank, sampling_stride=self.sampling_stride or NEAREST
         )
 
 

@@ -1,6 +1,7 @@
 """Settings that some deconvolution layers have and others lack."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 from typing import get_args
 
@@ -11,6 +12,10 @@ from keras_deconv.layers._checks import check_choice
 from keras_deconv.layers._checks import check_count
 from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._whitening import Whitening
+
+# Of sampled positions, where no distance is given: the least distance, that of
+# the authors' code, and the least number along an axis with a longer one.
+NEAREST, _FEWEST = 3, 4
 
 
 class BlockSettings(Whitening):
@@ -86,25 +91,58 @@ class SamplingSettings(Whitening):
     Args:
         *args: Arguments of the Keras class.
         sampling_stride: S. Statistics come from every S-th position, on each
-            spatial axis (section 4.5.2).
+            spatial axis (section 4.5.2). None stands for 3, as in the
+            authors' code, and for as much as a wider kernel takes for its
+            patches not to overlap, while four are left along the axis.
         **kwargs: More arguments of the Keras class.
     """
 
     def __init__(
-        self, *args: Any, sampling_stride: int = 3, **kwargs: Any
+        self, *args: Any, sampling_stride: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.sampling_stride = check_count("sampling_stride", sampling_stride)
+        if sampling_stride is not None:
+            sampling_stride = check_count("sampling_stride", sampling_stride)
+        self.sampling_stride = sampling_stride
+
+    def sampling_strides(
+        self,
+        positions: Sequence[int | None],
+        kernel_size: Sequence[int],
+        strides: Sequence[int],
+    ) -> tuple[int, ...]:
+        """Returns S for each spatial axis of a convolution.
+
+        Args:
+            positions: How many outputs there are along each axis, or None
+                where that is unknown.
+            kernel_size: Taps along each axis.
+            strides: Strides of the convolution.
+        """
+        if self.sampling_stride is not None:
+            return (self.sampling_stride,) * len(positions)
+        return tuple(
+            max(NEAREST, min(-(-size // stride), (count or 0) // _FEWEST))
+            for count, size, stride in zip(
+                positions, kernel_size, strides, strict=True
+            )
+        )
 
     def _patches(self, inputs: Tensor) -> Tensor:
         """Returns the patches under the kernel."""
+        outputs = self.compute_output_shape(tuple(inputs.shape))
+        first = self.data_format == "channels_first"
         return deconv_ops.sampled_patches(
             inputs,
             self.kernel_size,
             strides=self.strides,
             dilation_rate=self.dilation_rate,
             padding=self.padding,
-            sampling_stride=self.sampling_stride,
+            sampling_stride=self.sampling_strides(
+                outputs[2:] if first else outputs[1:-1],
+                self.kernel_size,
+                self.strides,
+            ),
             data_format=self.data_format,
         )
 
@@ -113,6 +151,6 @@ class SamplingSettings(Whitening):
         return deconv_ops.sampled_patches(
             inputs,
             (1,) * (len(inputs.shape) - 2),
-            sampling_stride=self.sampling_stride,
+            sampling_stride=self.sampling_stride or NEAREST,
             data_format=self.data_format,
         )

@@ -3,10 +3,10 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from keras import ops
 
+from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
@@ -19,7 +19,7 @@ def sampled_patches(
     strides: int | Sequence[int] = 1,
     dilation_rate: int | Sequence[int] = 1,
     padding: Padding = "valid",
-    sampling_stride: int = 1,
+    sampling_stride: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_last",
 ) -> Tensor:
     """Returns the patches under every S-th output position, on each axis.
@@ -67,7 +67,10 @@ def sampled_patches(
         before = [(reach, 0) for reach in reaches]
         inputs = ops.pad(inputs, [(0, 0), *before, (0, 0)])
     _check_sizes(inputs, reaches)
-    steps = [stride * sampling_stride for stride in strides]
+    samples = _per_axis(sampling_stride, rank)
+    steps = [
+        stride * sample for stride, sample in zip(strides, samples, strict=True)
+    ]
     for axis, (reach, dilation, step) in enumerate(
         zip(reaches, dilation_rate, steps, strict=True)
     ):
@@ -111,25 +114,39 @@ def _windows(
     sizes = [_size(inputs, other) for other in range(1, len(inputs.shape))]
     sizes[axis - 1 : axis] = [num_cells, step]
     inputs = ops.reshape(inputs, (-1, *sizes))
-    every = (slice(None),) * axis
-    # One index of both axes would, on TensorFlow, lose the number of taps
-    # where that of cells is unknown.
     parts = [
-        inputs[(*every, slice(cell, cell + count))][
-            (*every, slice(None), slice(within[0], within[-1] + 1, dilation))
-        ]
+        _take_taps(
+            _take(inputs, axis, cell, count), axis + 1, within, dilation
+        )
         for cell, within in taps.items()
     ]
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis + 1)
 
 
+def _take_taps(
+    inputs: Tensor, axis: int, within: Sequence[int], dilation: int
+) -> Tensor:
+    if dilation == 1 or len(within) == 1:
+        return _take(inputs, axis, within[0], len(within))
+    every = (slice(None),) * axis
+    return inputs[(*every, slice(within[0], within[-1] + 1, dilation))]
+
+
+def _take(inputs: Tensor, axis: int, start: int, size: Tensor) -> Tensor:
+    """Takes consecutive elements of an axis."""
+    if isinstance(size, int) and size == inputs.shape[axis]:
+        return inputs
+    return slice_axis(inputs, axis, start, size)
+
+
 def _resize(inputs: Tensor, axis: int, size: Tensor) -> Tensor:
     """Cuts off, or appends zeros to, the end of an axis."""
     missing = _at_least_zero(size - _size(inputs, axis))
-    widths = [(0, 0)] * len(inputs.shape)
-    widths[axis] = (0, missing)
-    inputs = ops.pad(inputs, widths)
-    return inputs[(*(slice(None),) * axis, slice(size))]
+    if not (isinstance(missing, int) and missing == 0):
+        widths = [(0, 0)] * len(inputs.shape)
+        widths[axis] = (0, missing)
+        inputs = ops.pad(inputs, widths)
+    return _take(inputs, axis, 0, size)
 
 
 def _pad_same(

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_deconv.layers import TRANSPOSED
+from keras_deconv.layers import SamplingSettings
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._trace import Call
 
@@ -109,8 +110,17 @@ def _products(twin: Whitening) -> int:
 
 def _sampled(twin: Whitening, layer: Any, call: Call) -> int:
     sizes = _sizes(layer, call)
-    stride = getattr(twin, "sampling_stride", 1)
-    return math.prod(math.ceil(size / stride) for size in sizes)
+    if not isinstance(twin, SamplingSettings):
+        return math.prod(sizes)
+    ones = [1] * len(sizes)
+    geometry = ones, ones
+    if not isinstance(layer, TRANSPOSED):
+        geometry = layer.kernel_size, layer.strides
+    strides = twin.sampling_strides(sizes, *geometry)
+    return math.prod(
+        math.ceil(size / stride)
+        for size, stride in zip(sizes, strides, strict=True)
+    )
 
 
 def _positions(layer: Any, call: Call) -> int:

@@ -70,6 +70,8 @@ def expected(name, layer):
         expansion = 1 if layer.name == "block1_project" else 6
         block = layer.input.shape[-1] // expansion
     settings = {"num_iterations": steps, "update_every": 1}
+    if not isinstance(layer, keras.layers.Dense):
+        settings["sampling_stride"] = 3
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         settings["num_iterations"] = 1 if name == "mobilenet_v2" else 5
     elif block is not None:
@@ -89,7 +91,12 @@ def test_plan_of_efficientnet(settings_for):
     common = {"update_every": 1}
     assert acted == {
         "stem": common
-        | {"num_iterations": 10, "block_size": 64, "freeze_after": 200},
+        | {
+            "num_iterations": 10,
+            "block_size": 64,
+            "sampling_stride": 3,
+            "freeze_after": 200,
+        },
         "head": common | {"num_iterations": 5, "block_size": 320},
     }
     (removed,) = [entry.path for entry in found if entry.action == "remove"]

@@ -5,6 +5,7 @@ from keras import ops
 
 import against_oracle
 import compare
+import keras_deconv
 import oracle
 from authors import DeconvConv2D
 from authors import DeconvDepthwiseConv1D
@@ -92,3 +93,40 @@ def test_a_channel_does_not_see_the_others(correlated):
     changed = ops.convert_to_numpy(layer(other, training=True)) - outputs
     assert np.abs(changed[..., 1]).max() > 0.1
     np.testing.assert_allclose(changed[..., [0, 2]], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "side", "expected"),
+    [
+        ({"kernel_size": 3}, 30, 3),
+        ({"kernel_size": 7, "padding": "same"}, 30, 7),
+        ({"kernel_size": 7, "padding": "same"}, 19, 4),
+        ({"kernel_size": 7, "padding": "same"}, 9, 3),
+        ({"kernel_size": 7, "strides": 2}, 39, 4),
+        ({"kernel_size": 3, "dilation_rate": 4, "padding": "same"}, 30, 3),
+        ({"kernel_size": 7, "padding": "same", "sampling_stride": 2}, 30, 2),
+    ],
+    ids=str,
+)
+def test_patches_of_wide_kernels_are_sampled_farther_apart(
+    arguments, side, expected, correlated
+):
+    inputs = correlated(2, side, 11, 2)
+    arguments["kernel_size"] = (arguments["kernel_size"], 3)
+    layer, same = (
+        keras_deconv.DeconvDepthwiseConv2D(**{**arguments, **sampling})
+        for sampling in ({}, {"sampling_stride": expected})
+    )
+    # The other axis, of three taps, has a distance of three in any case.
+    layer.build(inputs.shape)
+    same.build(inputs.shape)
+    patches = layer._patches(ops.convert_to_tensor(inputs))
+    assert patches.shape[1] == len(
+        range(0, layer.compute_output_shape(inputs.shape)[1], expected)
+    )
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(patches)[:, :, 0],
+        ops.convert_to_numpy(same._patches(ops.convert_to_tensor(inputs)))[
+            :, :, 0
+        ],
+    )

@@ -23,6 +23,11 @@ def make_layer(case):
         "epsilon": config["epsilon"],
         "momentum": config["momentum"],
     }
+    if config["iterations"] == 15 and keras.backend.backend() != "jax":
+        # How float32 rounds differs between processors, and 15 steps amplify
+        # it: gradients of compiled TensorFlow are 1e-4 off on one, 3e-4 on
+        # another. JAX has no float64 here, and stays below the tolerance.
+        settings["dtype"] = "float64"
     if config["kind"] == "dense":
         return DeconvDense(config["units"], **settings)
     return DeconvConv2D(

@@ -16,6 +16,7 @@ from authors import ChannelDeconv
 from authors import DeconvConv2D
 from authors import DeconvDense
 from authors import DeconvSeparableConv2D
+from empty import can_convolve
 from keras_deconv import SmallBatchWarning
 
 ON_JAX = keras.backend.backend() == "jax"
@@ -334,4 +335,5 @@ def test_schedule_takes_maps_of_any_size(correlated):
         **PLAIN,
     )
     compare.assert_close(loss, np.mean(outputs**2))
-    assert layer(np.zeros((0, 5, 5, 3), "float32")).shape[0] == 0
+    if can_convolve():
+        assert layer(np.zeros((0, 5, 5, 3), "float32")).shape[0] == 0

@@ -7,7 +7,10 @@ from keras import ops
 
 import compare
 import family
+import keras_deconv
+from empty import can_convolve
 
+WITHOUT_CONVOLUTION = (keras_deconv.DeconvDense, keras_deconv.ChannelDeconv)
 each_layer = pytest.mark.parametrize(
     "make", family.MEMBERS.values(), ids=family.MEMBERS.keys()
 )
@@ -162,7 +165,7 @@ def test_kernel_is_not_rounded_before_it_is_folded(name, correlated):
         ("block_size", [0, -1, 1.5, True, None, "4"]),
         ("share_blocks", [None, 1, "yes"]),
         ("block_layout", [None, "random"]),
-        ("sampling_stride", [0, 1.5, (2, 2), None]),
+        ("sampling_stride", [0, 1.5, (2, 2)]),
         ("num_iterations", [0, -1, 2.5, None]),
         ("epsilon", [0, -1e-5, float("nan"), float("inf"), None, "small"]),
         ("momentum", [-0.1, 1, 1.5, float("nan"), None]),
@@ -207,6 +210,8 @@ def test_empty_batch_is_for_inference_alone(make):
     empty = np.zeros((0, *make.shape[1:]), "float32")
     with pytest.raises(ValueError, match=r"at least one sample.*\(0,"):
         layer(empty, training=True)
+    if not can_convolve() and not isinstance(layer, WITHOUT_CONVOLUTION):
+        pytest.skip("TensorFlow loses the shape of an empty batch here")
     expected = layer.compute_output_shape(make.shape)
     assert tuple(layer(empty).shape) == (0, *expected[1:])
 
