@@ -115,9 +115,7 @@ def _windows(
     sizes[axis - 1 : axis] = [num_cells, step]
     inputs = ops.reshape(inputs, (-1, *sizes))
     parts = [
-        _take_taps(
-            _take(inputs, axis, cell, count), axis + 1, within, dilation
-        )
+        _take_taps(_take(inputs, axis, cell, count), axis + 1, within, dilation)
         for cell, within in taps.items()
     ]
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis + 1)
