@@ -71,6 +71,8 @@ def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:
     TensorFlow takes 25 times longer for the gradient of an index than for
     that of `tf.slice`; PyTorch is the quicker with an index.
     """
+    if isinstance(size, int) and size == inputs.shape[axis]:
+        return inputs
     if keras.backend.backend() != "tensorflow":
         return inputs[(*(slice(None),) * axis, slice(start, start + size))]
     import tensorflow as tf

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
 from keras_deconv.layers._checks import check_choice
@@ -116,13 +117,13 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             inputs = ops.moveaxis(inputs, 1, -1)
         start, parts = 0, []
         for statistics in self.all_statistics():
-            stop = start + statistics.blocks.channels
-            part = inputs[..., start:stop]
+            channels = statistics.blocks.channels
+            part = slice_axis(inputs, len(inputs.shape) - 1, start, channels)
             affine = functools.partial(_affine, statistics)
             kernel, bias = statistics(part, training, affine)
             part = ops.matmul(part, ops.cast(kernel, self.compute_dtype))
             parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
-            start = stop
+            start += channels
         outputs = ops.concatenate(parts, axis=-1)
         if self._channels_first:
             outputs = ops.moveaxis(outputs, -1, 1)

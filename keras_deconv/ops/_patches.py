@@ -115,7 +115,9 @@ def _windows(
     sizes[axis - 1 : axis] = [num_cells, step]
     inputs = ops.reshape(inputs, (-1, *sizes))
     parts = [
-        _take_taps(_take(inputs, axis, cell, count), axis + 1, within, dilation)
+        _take_taps(
+            slice_axis(inputs, axis, cell, count), axis + 1, within, dilation
+        )
         for cell, within in taps.items()
     ]
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis + 1)
@@ -125,16 +127,9 @@ def _take_taps(
     inputs: Tensor, axis: int, within: Sequence[int], dilation: int
 ) -> Tensor:
     if dilation == 1 or len(within) == 1:
-        return _take(inputs, axis, within[0], len(within))
+        return slice_axis(inputs, axis, within[0], len(within))
     every = (slice(None),) * axis
     return inputs[(*every, slice(within[0], within[-1] + 1, dilation))]
-
-
-def _take(inputs: Tensor, axis: int, start: int, size: Tensor) -> Tensor:
-    """Takes consecutive elements of an axis."""
-    if isinstance(size, int) and size == inputs.shape[axis]:
-        return inputs
-    return slice_axis(inputs, axis, start, size)
 
 
 def _resize(inputs: Tensor, axis: int, size: Tensor) -> Tensor:
@@ -144,7 +139,7 @@ def _resize(inputs: Tensor, axis: int, size: Tensor) -> Tensor:
         widths = [(0, 0)] * len(inputs.shape)
         widths[axis] = (0, missing)
         inputs = ops.pad(inputs, widths)
-    return _take(inputs, axis, 0, size)
+    return slice_axis(inputs, axis, 0, size)
 
 
 def _pad_same(
