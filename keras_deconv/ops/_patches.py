@@ -41,7 +41,8 @@ def sampled_patches(
         dilation_rate: Dilation of the convolution.
         padding: `"valid"`, `"same"` or `"causal"` (all zeros before the
             first position), as in the convolution.
-        sampling_stride: S, the distance between sampled output positions.
+        sampling_stride: S, the distance between sampled output positions,
+            or one for each axis.
         data_format: Where the channels of `inputs` are.
 
     Returns:
