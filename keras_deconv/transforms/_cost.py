@@ -112,9 +112,10 @@ def _sampled(twin: Whitening, layer: Any, call: Call) -> int:
     sizes = _sizes(layer, call)
     if not isinstance(twin, SamplingSettings):
         return math.prod(sizes)
-    ones = [1] * len(sizes)
-    geometry = ones, ones
-    if not isinstance(layer, TRANSPOSED):
+    if isinstance(layer, TRANSPOSED) or not hasattr(layer, "kernel_size"):
+        # Single positions are whitened, not patches.
+        geometry = ([1] * len(sizes),) * 2
+    else:
         geometry = layer.kernel_size, layer.strides
     strides = twin.sampling_strides(sizes, *geometry)
     return math.prod(

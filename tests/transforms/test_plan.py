@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 import networks
+from keras_deconv import ChannelDeconv
 from keras_deconv import DeconvConv2D
 from keras_deconv import deconvolutionize
 from keras_deconv import plan
@@ -166,6 +167,17 @@ def test_operations_of_a_convolution():
     per_step = 3 * 2 * features**3 + 2 * features * 9 * 4 * 8
     assert entry.after.flops == pytest.approx(
         plain + 2 * rows * features**2 + per_step / 128
+    )
+
+
+def test_operations_of_whitened_channels():
+    """Single positions are sampled: there is no kernel to space them by."""
+    inputs = keras.Input((9, 9, 4))
+    layer = ChannelDeconv(num_iterations=2, update_every=1)
+    (entry,) = plan(keras.Model(inputs, layer(inputs))).entries
+    features, rows = 4, 3 * 3
+    assert entry.after.flops == pytest.approx(
+        2 * rows * features**2 + 3 * 2 * features**3 / 128
     )
 
 
