@@ -65,7 +65,9 @@ def parts(
     kernel = keras.ops.convert_to_numpy(layer.kernel)
 
     def columns(inputs: Any) -> Any:
-        return deconv_ops.split_columns(found.patches(inputs), found.blocks)
+        return deconv_ops.split_columns(
+            found.batch.patches(inputs), found.blocks
+        )
 
     def covariance(columns: Any) -> Any:
         mean = deconv_ops.mean(columns)

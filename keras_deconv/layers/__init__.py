@@ -16,6 +16,7 @@ from keras_deconv.layers._conv_transpose import DeconvConv3DTranspose
 from keras_deconv.layers._dense import DeconvDense
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv1D
 from keras_deconv.layers._depthwise import DeconvDepthwiseConv2D
+from keras_deconv.layers._moments import SmallBatchWarning
 from keras_deconv.layers._placeholder import ChannelAffine
 from keras_deconv.layers._placeholder import Placeholder
 from keras_deconv.layers._placeholder import RemovedNormalization
@@ -24,7 +25,6 @@ from keras_deconv.layers._separable import DeconvSeparableConv1D
 from keras_deconv.layers._separable import DeconvSeparableConv2D
 from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
-from keras_deconv.layers._statistics import SmallBatchWarning
 from keras_deconv.layers._twin import adapter_of
 from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._twin import unbuilt_twin

@@ -16,7 +16,7 @@ from keras_deconv._types import Tensor
 class Shares:
     """What replicas send each other of their shares: one vector a layer.
 
-    Every replica fills in a vector, and these are summed. Rows and mean go
+    Every replica fills in a vector, and these are summed. Rows and means go
     into a slot that the others leave at zero, so that all of them arrive;
     the scatter about that mean is added up.
 
@@ -24,41 +24,57 @@ class Shares:
         count: How many replicas there are.
         blocks: The blocks of the layer.
         dtype: Of the vector.
+        with_pixels: Whether mean and variance of each channel are sent too.
     """
 
     count: int
     blocks: deconv_ops.Blocks
     dtype: str
+    with_pixels: bool
 
-    def pack(self, index: Tensor, columns: Tensor) -> Tensor:
+    def pack(self, index: Tensor, columns: Tensor, pixels: Any) -> Tensor:
         """Returns the vector of the replica `index`, of its columns."""
         mean = deconv_ops.mean(columns)
         scatter = deconv_ops.scatter(columns, mean)
-        slots = self.pack_mean(index, deconv_ops.rows(columns), mean)
+        slots = self.pack_means(index, deconv_ops.rows(columns), mean, pixels)
         return ops.concatenate([slots, ops.reshape(scatter, (-1,))])
 
-    def pack_mean(self, index: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
+    def pack_means(
+        self, index: Tensor, rows: Tensor, mean: Tensor, pixels: Any
+    ) -> Tensor:
         """Returns that vector without its end, which is the scatter.
 
         Args:
             index: Of the replica.
             rows: Its share of the batch, in rows or in images.
             mean: Of its columns.
+            pixels: Mean and variance of its channels, or None.
         """
         rows = ops.reshape(ops.cast(rows, self.dtype), (1,))
-        slot = ops.concatenate([rows, ops.reshape(mean, (-1,))])
+        slot = ops.concatenate(
+            [rows, ops.reshape(mean, (-1,)), *(pixels or ())]
+        )
         is_mine = ops.cast(ops.equal(ops.arange(self.count), index), self.dtype)
         return ops.reshape(ops.expand_dims(is_mine, 1) * slot, (-1,))
 
     def unpack(self, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rows and means of all replicas, and the whole scatter."""
         matrices, features = self.blocks.matrices, self.blocks.features
-        slots = ops.reshape(total[: self._slots], (self.count, -1))
+        slots, scatter = total[: self._slots], total[self._slots :]
+        slots = ops.reshape(slots, (self.count, -1))
+        means = slots[:, 1 : 1 + matrices * features]
         return (
             ops.stop_gradient(slots[:, 0]),
-            ops.reshape(slots[:, 1:], (self.count, matrices, features)),
-            ops.reshape(total[self._slots :], (matrices, features, features)),
+            ops.reshape(means, (self.count, matrices, features)),
+            ops.reshape(scatter, (matrices, features, features)),
         )
+
+    def unpack_pixels(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and variance of all channels, `(count, C)` each."""
+        slots = ops.stop_gradient(total[: self._slots])
+        slots = ops.reshape(slots, (self.count, -1))
+        channels = self.blocks.channels
+        return slots[:, -2 * channels : -channels], slots[:, -channels:]
 
     def sum_where(
         self,
@@ -91,4 +107,7 @@ class Shares:
     @property
     def _slots(self) -> int:
         """Length of all slots."""
-        return self.count * (1 + self.blocks.matrices * self.blocks.features)
+        length = 1 + self.blocks.matrices * self.blocks.features
+        if self.with_pixels:
+            length += 2 * self.blocks.channels
+        return self.count * length

@@ -27,7 +27,9 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         channels = self._known_channels(input_shape)
         super().build(input_shape)
         depthwise, pointwise = self.whitened_blocks(channels)
-        self._depthwise = RunningStatistics(self, depthwise, self._patches)
+        self._depthwise = RunningStatistics(
+            self, depthwise, self._patches, self._pixels
+        )
         self._pointwise = RunningStatistics(
             self, pointwise, self._pixels, prefix="pointwise_"
         )

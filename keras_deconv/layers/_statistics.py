@@ -1,6 +1,5 @@
 """The statistics that a deconvolution layer keeps of its inputs."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 from typing import TypeAlias
@@ -9,25 +8,12 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import full_precision
-from keras_deconv._engine import replica
 from keras_deconv._types import Tensor
-from keras_deconv.layers._replicas import Shares
+from keras_deconv.layers._moments import BatchMoments
+from keras_deconv.layers._moments import Moments
 
 # What is done with mean and D.
 Use: TypeAlias = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]]
-
-
-class SmallBatchWarning(UserWarning):
-    """Far fewer samples than features, with settings made for large batches.
-
-    Far fewer is below an eighth: in the paper's networks, with batches of
-    128, the last layers see a quarter of a sample for each feature.
-
-    Given once in a process: each layer of a network would have its own. It
-    takes a known batch size, which TensorFlow's `fit` often does not have.
-    """
-
-    was_given = False
 
 
 class RunningStatistics:
@@ -44,7 +30,9 @@ class RunningStatistics:
 
     * `moving_mean`, `(matrices, F)`, starts at zero;
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
-    * `batch_deconv`, the last D computed, if `update_every > 1`;
+    * `batch_deconv`, the last D computed, and `batch_variance`,
+      `(matrices,)`, of the batch it was computed of, zero while there is
+      none, both if `update_every > 1`;
     * `step`, training steps so far, if `update_every > 1` or `freeze_after`
       is given.
 
@@ -52,9 +40,12 @@ class RunningStatistics:
         layer: The `Whitening` layer, with all its settings.
         blocks: How features are dealt into blocks.
         patches: Takes inputs and returns `(..., C, taps)`.
+        pixels: Takes inputs and returns the channels of single positions,
+            `(..., C, 1)`. By default the patches, which then are that.
         prefix: Goes before the names of the weights.
 
     Attributes:
+        batch: Measures batches.
         observer: Takes the inputs and returns mean and D in place of all
             else, or None: for transforms, which estimate statistics.
 
@@ -73,17 +64,25 @@ class RunningStatistics:
         layer: Any,
         blocks: deconv_ops.Blocks,
         patches: Callable[[Tensor], Tensor],
+        pixels: Callable[[Tensor], Tensor] | None = None,
         prefix: str = "",
     ) -> None:
         self.layer = layer
         self.blocks = blocks
-        self.patches = patches
+        self.batch = BatchMoments(layer, blocks, patches, pixels or patches)
         self.observer: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.moving = self._add_pair(f"{prefix}moving")
         self.last: Any = None
+        self.last_variance: Any = None
         self.step: Any = None
         if layer.update_every > 1:
             self.last = self._add_deconv(f"{prefix}batch_deconv")
+            self.last_variance = layer.add_weight(
+                name=f"{prefix}batch_variance",
+                shape=(blocks.matrices,),
+                initializer="zeros",
+                **self._common(),
+            )
         if layer.update_every > 1 or layer.freeze_after is not None:
             self.step = layer.add_weight(
                 name=f"{prefix}step",
@@ -100,8 +99,7 @@ class RunningStatistics:
         if not training or not self.layer.trainable:
             return use(self.moving_values())
         if self.step is None:
-            _, moments = self._measures(inputs, True)
-            value = self._whiten(moments)
+            value = self._whiten(self.batch(inputs, True, False))
             is_valid = _all_finite(value)
             self._record(value, (self.layer.momentum,) * 2, (is_valid,) * 2)
             return use(value)
@@ -114,9 +112,10 @@ class RunningStatistics:
     ) -> tuple[Tensor, ...]:
         """Computes D where the schedule has it; the other branch is free.
 
-        The mean is that of the batch on every step. With a mean of steps
-        ago, training at a rate of 0.1 goes wrong within a few steps; D may
-        be as old.
+        Mean and scale are those of the batch on every step. With those of
+        steps ago, training at a rate of 0.1 goes wrong within a few steps:
+        nothing keeps a deep network from growing. What is left of D, its
+        directions, may be as old.
         """
         layer = self.layer
         is_thawed, decay = True, layer.momentum
@@ -125,17 +124,16 @@ class RunningStatistics:
         is_due = is_thawed
         if self.last is not None:
             warming_up = step < layer.warmup_steps
-            is_due = ops.logical_and(
-                is_thawed,
-                ops.logical_or(warming_up, step % layer.update_every == 0),
-            )
+            is_new = ops.any(ops.equal(self.last_variance, 0))
+            is_due = ops.logical_or(warming_up, step % layer.update_every == 0)
+            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
             # An average over every T-th step is to be as long in steps.
             decay = ops.where(
                 warming_up,
                 self._decay(layer.momentum),
                 self._decay(layer.momentum**layer.update_every),
             )
-        mean, moments = self._measures(inputs, is_due)
+        moments = self.batch(inputs, is_due, self.last is not None)
 
         # Copies: on PyTorch, old values are the variables themselves, which
         # are assigned to before the backward pass needs them.
@@ -145,8 +143,7 @@ class RunningStatistics:
         def idle() -> tuple[Tensor, Tensor]:
             if self.last is None:
                 return frozen()
-            last = ops.copy(ops.convert_to_tensor(self.last))
-            value = mean(), ops.stop_gradient(last)
+            value = moments.mean(), self._rescaled(moments.variance)
             if layer.freeze_after is None:
                 return value
             return _choose(is_thawed, value, frozen())
@@ -161,89 +158,32 @@ class RunningStatistics:
         )
         value = new_mean, new_deconv
         is_finite = _all_finite(value)
+        if self.last is not None:
+            is_finite = ops.logical_and(is_finite, _is_finite(moments.variance))
+        is_valid = ops.logical_and(is_due, is_finite)
         self._record(
             value,
             (layer.momentum, decay),
-            (
-                ops.logical_and(is_thawed, is_finite),
-                ops.logical_and(is_due, is_finite),
-            ),
+            (ops.logical_and(is_thawed, is_finite), is_valid),
         )
+        if self.last is not None:
+            _assign_where(is_valid, self.last, new_deconv)
+            _assign_where(is_valid, self.last_variance, moments.variance)
         self.step.assign(step + 1)
         return tuple(used)
 
-    def _whiten(
-        self, moments: Callable[[], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
-        mean, covariance = moments()
+    def _rescaled(self, variance: Tensor) -> Tensor:
+        """Returns the last D, scaled to a batch of this variance."""
+        last, last_variance = map(
+            ops.convert_to_tensor, (self.last, self.last_variance)
+        )
+        scale = ops.sqrt(last_variance / variance)
+        # Constant in the branch itself, which TensorFlow differentiates.
+        return ops.stop_gradient(last * ops.reshape(scale, (-1, 1, 1)))
+
+    def _whiten(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        mean, covariance = moments.covariance()
         return mean, self.root(covariance)
-
-    def _measures(
-        self, inputs: Tensor, is_due: Any
-    ) -> tuple[Callable[[], Tensor], Callable[[], tuple[Tensor, Tensor]]]:
-        """Returns what returns the mean, and what mean and covariance.
-
-        They are those of all replicas, which talk to each other before,
-        where they all come by: what is returned may be called in a branch,
-        the latter where `is_due`.
-        """
-        if not self.layer.differentiate:
-            inputs = ops.stop_gradient(inputs)
-        index, count = replica() if self.layer.synchronized else (0, 1)
-        if count == 1:
-            return (
-                lambda: self._batch_mean(inputs),
-                lambda: self.moments(inputs)[1:],
-            )
-        shares = Shares(count, self.blocks, self.layer.statistics_dtype)
-        total = shares.sum_where(
-            is_due,
-            lambda: self._share(inputs, shares, index),
-            lambda: shares.pack_mean(
-                index, ops.shape(inputs)[0], self._batch_mean(inputs)
-            ),
-        )
-        return (
-            lambda: deconv_ops.pool_means(*shares.unpack(total)[:2]),
-            lambda: self._pool(shares, total),
-        )
-
-    def moments(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
-        """Returns rows, mean and covariance, ridge included, of a batch."""
-        columns = self._columns(inputs)
-        with full_precision():
-            mean = deconv_ops.mean(columns)
-            return (
-                columns.shape[1],
-                mean,
-                deconv_ops.covariance(columns, mean, self.layer.epsilon),
-            )
-
-    def _share(self, inputs: Tensor, shares: Shares, index: Tensor) -> Tensor:
-        columns = self._columns(inputs, shares.count)
-        with full_precision():
-            return shares.pack(index, columns)
-
-    def _pool(self, shares: Shares, total: Tensor) -> tuple[Tensor, Tensor]:
-        with full_precision():
-            return deconv_ops.pool(*shares.unpack(total), self.layer.epsilon)
-
-    def _batch_mean(self, inputs: Tensor) -> Tensor:
-        """Returns the mean of `moments`, at the cost of a pass over the batch.
-
-        Patches of the mean image are the mean of all patches.
-        """
-        inputs = ops.cast(inputs, self.layer.statistics_dtype)
-        count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
-        image = ops.sum(inputs, axis=0, keepdims=True) / count
-        columns = deconv_ops.split_columns(self.patches(image), self.blocks)
-        return deconv_ops.mean(columns)
-
-    def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
-        inputs = ops.cast(inputs, self.layer.statistics_dtype)
-        columns = deconv_ops.split_columns(self.patches(inputs), self.blocks)
-        self._check_rows(columns.shape[1], replicas, inputs)
-        return columns
 
     def root(self, covariance: Tensor) -> Tensor:
         """Returns D of a covariance with its ridge."""
@@ -254,13 +194,13 @@ class RunningStatistics:
             )
 
     def assign(self, mean: Any, deconv: Any) -> None:
-        """Sets the averages, and what was computed last."""
+        """Sets the averages; the next training step computes a D."""
         # JAX would give variables the same buffer, and a step that donates
         # its state cannot donate that twice.
         self.moving[0].assign(ops.copy(mean))
         self.moving[1].assign(ops.copy(deconv))
-        if self.last is not None:
-            self.last.assign(ops.copy(deconv))
+        if self.last_variance is not None:
+            self.last_variance.assign(ops.zeros_like(self.last_variance))
 
     def _record(
         self,
@@ -277,9 +217,6 @@ class RunningStatistics:
             old = ops.convert_to_tensor(variable)
             moved = old * decay + new * (1 - decay)
             variable.assign(ops.where(is_valid, moved, old))
-        if self.last is not None:
-            last = ops.convert_to_tensor(self.last)
-            self.last.assign(ops.where(are_valid[1], value[1], last))
 
     def _decay(self, value: Tensor) -> Tensor:
         # Of a number, `ops.cast` and `ops.where` make a float32 tensor first.
@@ -336,35 +273,6 @@ class RunningStatistics:
             "aggregation": "none" if self.layer.synchronized else "mean",
         }
 
-    def _check_rows(
-        self, rows: int | None, replicas: int, inputs: Tensor
-    ) -> None:
-        if rows is None:
-            return
-        layer = self.layer
-        if rows == 0:
-            raise ValueError(
-                f"Layer '{layer.name}' needs at least one sample per batch in "
-                f"training. Received: inputs of shape {tuple(inputs.shape)}"
-            )
-        rows *= replicas
-        is_large_batch = layer.num_iterations > 2 and layer.epsilon < 1e-2
-        if 8 * rows < self.blocks.features and is_large_batch:
-            _warn_of_small_batch(
-                f"Layer '{layer.name}' whitens {self.blocks.features} "
-                f"features by the statistics of {rows} samples, with settings "
-                "made for large batches. For batches of 2 to 8 images, the "
-                "paper uses num_iterations=2 and epsilon=1e-2. Received: "
-                f"num_iterations={layer.num_iterations}, "
-                f"epsilon={layer.epsilon:g}"
-            )
-
-
-def _warn_of_small_batch(message: str) -> None:
-    if not SmallBatchWarning.was_given:
-        SmallBatchWarning.was_given = True
-        warnings.warn(message, SmallBatchWarning, stacklevel=2)
-
 
 def _constant(value: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     mean, deconv = map(ops.stop_gradient, value)
@@ -381,8 +289,17 @@ def _choose(
 
 
 def _all_finite(values: tuple[Tensor, ...]) -> Tensor:
-    mean, deconv = (ops.isfinite(ops.sum(value)) for value in values)
+    mean, deconv = map(_is_finite, values)
     return ops.logical_and(mean, deconv)
+
+
+def _is_finite(value: Tensor) -> Tensor:
+    return ops.isfinite(ops.sum(value))
+
+
+def _assign_where(condition: Tensor, variable: Any, new: Tensor) -> None:
+    old = ops.convert_to_tensor(variable)
+    variable.assign(ops.where(condition, new, old))
 
 
 def _identity(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:

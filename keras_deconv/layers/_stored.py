@@ -6,9 +6,11 @@ from typing import Any
 import keras
 
 # What a file keeps of one set of statistics: the averages; with
-# `freeze_after` also the step; with `update_every` also the last D, before the
-# step. Files of earlier versions keep the last mean too, before that D.
-_AVERAGES, _WITH_STEP, _WITH_LAST, _WITH_LAST_MEAN = _LENGTHS = 2, 3, 4, 5
+# `freeze_after` also the step; with `update_every` also the last D and the
+# variance it belongs to, before the step. Files of earlier versions have no
+# variance there, and some have the last mean before the last D.
+_AVERAGES, _WITH_STEP, _WITH_LAST = 2, 3, 5
+_LENGTHS = range(_AVERAGES, _WITH_LAST + 1)
 
 
 def load_weights(layer: Any, store: Any) -> None:
@@ -16,8 +18,9 @@ def load_weights(layer: Any, store: Any) -> None:
 
     `update_every` and `freeze_after` decide which weights a layer has next
     to kernel, bias and moving averages. A file of a layer with others loads:
-    weights that this one lacks are left out. A missing last D is the moving
-    one, a missing step is zero, with a warning.
+    weights that this one lacks are left out. Where the last D or its
+    variance is missing, the next training step computes them; a missing step
+    is zero, with a warning.
 
     Args:
         layer: A deconvolution layer.
@@ -70,13 +73,17 @@ def _read(layer: Any, store: Any) -> list[Any] | None:
 
 def _convert(values: list[Any], kept: int) -> list[Any]:
     """Returns what is kept of one set of statistics, as another is."""
-    moving, last = values[:_AVERAGES], values[_AVERAGES:-1][-1:]
+    moving, last = values[:_AVERAGES], values[_AVERAGES:-1]
     step = values[-1:] if len(values) > _AVERAGES else [_zero()]
     if kept == _AVERAGES:
         return moving
     if kept == _WITH_STEP:
         return moving + step
-    return moving + (last or moving[1:]) + step
+    if not last or len(last[-1].shape) > 1:
+        # No variance, so that none of this D is used.
+        deconv = (moving + last)[-1]
+        last = [deconv, keras.ops.zeros(deconv.shape[:1])]
+    return moving + last + step
 
 
 def _count_kept(statistics: Any) -> int:

@@ -137,7 +137,7 @@ class _Recorder:
         self.deconvs: list[np.ndarray] = []
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        _, _, covariance = self.statistics.moments(inputs)
+        _, _, covariance = self.statistics.batch.covariance(inputs)
         mean, deconv = self.statistics.moving_values()
         self.covariances.append(_array(covariance))
         self.deconvs.append(_array(deconv))

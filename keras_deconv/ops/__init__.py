@@ -21,8 +21,10 @@ from keras_deconv.ops._blocks import split_columns
 from keras_deconv.ops._blocks import split_kernel
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
+from keras_deconv.ops._covariance import mean_and_variance
 from keras_deconv.ops._covariance import pool
 from keras_deconv.ops._covariance import pool_means
+from keras_deconv.ops._covariance import pool_variances
 from keras_deconv.ops._covariance import rows
 from keras_deconv.ops._covariance import scatter
 from keras_deconv.ops._fold import fold
@@ -38,10 +40,12 @@ __all__ = [
     "fold",
     "inverse_sqrt",
     "mean",
+    "mean_and_variance",
     "merge_columns",
     "merge_kernel",
     "pool",
     "pool_means",
+    "pool_variances",
     "product",
     "rows",
     "sampled_patches",

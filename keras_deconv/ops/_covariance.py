@@ -10,6 +10,14 @@ def mean(columns: Tensor) -> Tensor:
     return ops.sum(columns, axis=1) / rows(columns)
 
 
+def mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance of each column of `(rows, C)`."""
+    # Of float64, `ops.mean` returns what float32 can hold on PyTorch.
+    count = ops.cast(ops.shape(rows)[0], rows.dtype)
+    mean = ops.sum(rows, axis=0) / count
+    return mean, ops.sum(ops.square(rows - mean), axis=0) / count
+
+
 def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     """Returns `(X - mean)^T (X - mean) / rows + epsilon I`.
 
@@ -72,6 +80,19 @@ def pool(
 def pool_means(counts: Tensor, means: Tensor) -> Tensor:
     """Returns the mean of columns that lie in several parts, as `pool`."""
     return ops.einsum("p,pgf->gf", counts / ops.sum(counts), means)
+
+
+def pool_variances(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """Returns the variances `(C,)` of rows that lie in several parts.
+
+    Args:
+        counts: The rows of each part, `(parts,)`, or their shares.
+        means: The means of each part, `(parts, C)`.
+        variances: The variances of each part, about its own means.
+    """
+    shares = counts / ops.sum(counts)
+    mean = ops.einsum("p,pc->c", shares, means)
+    return ops.einsum("p,pc->c", shares, variances + ops.square(means - mean))
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:

@@ -175,7 +175,7 @@ def _observer(
     statistics: RunningStatistics, moments: _Moments, in_training: bool
 ) -> Any:
     def observe(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        rows, mean, covariance = statistics.moments(inputs)
+        rows, mean, covariance = statistics.batch.covariance(inputs)
         if in_training:
             value = mean, statistics.root(covariance)
             moments.add(rows, mean, covariance, value[1])

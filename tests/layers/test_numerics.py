@@ -311,17 +311,21 @@ def test_inference_on_a_small_batch_does_not_warn(warned, rng):
 
 
 def test_schedule_takes_maps_of_any_size(correlated):
-    """Within one period, D of one size is used for another, not the mean."""
+    """Within one period, D of one size is used for another, rescaled."""
     layer = DeconvConv2D(2, 2, update_every=2, warmup_steps=0, epsilon=1e-2)
     model = keras.Sequential([keras.Input((None, None, 3)), layer])
     model.compile(keras.optimizers.SGD(0.0), loss="mse")
+    variances = []
     for size in (5, 7):
         inputs = correlated(4, size, size, 3)
+        variances.append(inputs[:, ::3, ::3].var(axis=(0, 1, 2)).mean() + 1e-2)
         targets = np.zeros((4, size - 1, size - 1, 2))
         model.reset_metrics()  # Older Keras returns the mean of all steps.
         loss = model.train_on_batch(inputs, targets)
     weights = {w.name: to_numpy(w) for w in layer.non_trainable_weights}
     assert weights["step"] == 2
+    compare.assert_close(weights["batch_variance"], variances[:1])
+    scale = np.sqrt(variances[0] / variances[1])
     kernel = to_numpy(layer.kernel)
     _, mean, _ = oracle.deconv_conv(
         inputs, kernel, None, block_size=3, **PLAIN | {"sampling_stride": 3}
@@ -331,7 +335,7 @@ def test_schedule_takes_maps_of_any_size(correlated):
         kernel,
         None,
         block_size=3,
-        given=(mean, weights["batch_deconv"]),
+        given=(mean, weights["batch_deconv"] * scale),
         **PLAIN,
     )
     compare.assert_close(loss, np.mean(outputs**2))

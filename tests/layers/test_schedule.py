@@ -52,34 +52,37 @@ def to_numpy(values):
 
 
 def expected(layer, batches):
-    """Yields outputs, averages and last D of each step, in float64.
+    """Yields outputs and state of each step, in float64.
 
-    Written out from the description of the settings, for fixed weights.
+    The state: averages, last D and its variance. Written out from the
+    description of the settings, for fixed weights.
     """
     kernel, bias = to_numpy((layer.kernel, layer.bias))
     period, freeze_after = layer.update_every, layer.freeze_after
     warmup = layer.warmup_steps if period > 1 else len(batches)
     moving_mean, moving = np.zeros((1, 3)), np.eye(3)[None]
-    last = moving
+    last, last_variance = moving, np.zeros(1)
     for step, batch in enumerate(batches.astype("float64")):
         mean, deconv = oracle.statistics(batch, 1, "contiguous", 5, EPSILON)
+        variance = np.array([batch.var(axis=0).mean() + EPSILON])
         if freeze_after is not None and step >= freeze_after:
             mean, used = moving_mean, moving
         else:
             if step < warmup or step % period == 0:
-                last = deconv
+                last, last_variance = deconv, variance
                 decay = MOMENTUM if step < warmup else MOMENTUM**period
                 moving = decay * moving + (1 - decay) * last
             moving_mean = MOMENTUM * moving_mean + (1 - MOMENTUM) * mean
-            used = last
+            used = last * np.sqrt(last_variance / variance)
         outputs = (batch - mean[0]) @ used[0] @ kernel + bias
-        yield outputs, moving_mean, moving, last
+        yield outputs, moving_mean, moving, last, last_variance
 
 
-def assert_state(layer, step, moving_mean, moving, last):
+def assert_state(layer, step, moving_mean, moving, last, last_variance):
     expected = {"moving_mean": moving_mean, "moving_deconv": moving}
     if layer.update_every > 1:
         expected["batch_deconv"] = last
+        expected["batch_variance"] = last_variance
     weights = {weight.name: weight for weight in layer.weights}
     for name, value in expected.items():
         compare.assert_close(weights[name], value)
@@ -164,7 +167,10 @@ def with_prefix(prefix, names):
     [
         ({}, MOVING),
         ({"warmup_steps": 5, "differentiate": False}, MOVING),
-        ({"update_every": 2}, [*MOVING, "batch_deconv", "step"]),
+        (
+            {"update_every": 2},
+            [*MOVING, "batch_deconv", "batch_variance", "step"],
+        ),
         ({"freeze_after": 2}, [*MOVING, "step"]),
     ],
 )
@@ -237,6 +243,7 @@ def test_gradient_goes_through_the_branch(batches):
     ):
         # Not the array itself: JAX's `fit` deletes what it is given.
         other.assign(ops.convert_to_numpy(mine))
+    (before,) = to_numpy([first.kernel])
     model.train_on_batch(batches[0], targets)
     every.train_on_batch(batches[0], targets)
     for mine, other in zip(
@@ -246,6 +253,11 @@ def test_gradient_goes_through_the_branch(batches):
 
     start, kernel, bias = to_numpy((first.kernel, layer.kernel, layer.bias))
     (deconv,) = to_numpy(w for w in layer.weights if w.name == "batch_deconv")
+    variances = [
+        (batch @ kernel).var(axis=0).mean() + EPSILON
+        for batch, kernel in zip(batches, (before, start), strict=False)
+    ]
+    deconv = deconv * np.sqrt(variances[0] / variances[1])
     fixed_first.kernel.assign(start)
     constant.kernel.assign(deconv[0] @ kernel)
     constant.bias.assign(bias)

@@ -69,7 +69,7 @@ def test_schedules_load_each_other(name, old, new):
     for weight, value in by_name(layer).items():
         if weight in given:
             expected = given[weight]
-        elif weight.endswith("step"):
+        elif weight.endswith(("step", "batch_variance")):
             expected = 0
         else:
             expected = given[weight.replace("batch", "moving")]
@@ -77,7 +77,7 @@ def test_schedules_load_each_other(name, old, new):
 
 
 def test_layer_goes_on_with_the_steps_of_the_file(rng):
-    """The warm-up of the file is over: D is stale on the next step."""
+    """The warm-up of the file is over: D is stale once it is known."""
     settings = {"update_every": 5, "warmup_steps": 0}
     source = make("dense", freeze_after=99)
     layer = make("dense", **settings)
@@ -85,13 +85,35 @@ def test_layer_goes_on_with_the_steps_of_the_file(rng):
     for _ in range(2):
         source(inputs, training=True)
     layer.load_own_variables(stored(source))
-    before = by_name(layer)
+    given = by_name(layer)
     layer(2 * inputs, training=True)
+    before = by_name(layer)
+    layer(3 * inputs, training=True)
     after = by_name(layer)
+    assert np.any(before["moving_deconv"] != given["moving_deconv"])
     np.testing.assert_array_equal(
         after["moving_deconv"], before["moving_deconv"]
     )
-    assert after["step"] == 3
+    assert after["step"] == 4
+
+
+@each_layer
+@pytest.mark.parametrize("with_mean", [False, True])
+def test_earlier_files_load_and_the_next_step_computes_d(name, with_mean):
+    """They keep no variance, and the oldest ones the last mean."""
+    source = trained(name, update_every=2)
+    values = {}
+    for number, weight in enumerate(source.weights):
+        if weight.name.endswith("batch_deconv") and with_mean:
+            values[f"mean {number}"] = np.zeros(weight.shape[:2])
+        if not weight.name.endswith("batch_variance"):
+            values[weight.name] = ops.convert_to_numpy(weight)
+    layer = make(name, update_every=2)
+    layer.load_own_variables(
+        {f"{number}": value for number, value in enumerate(values.values())}
+    )
+    for weight, value in by_name(layer).items():
+        np.testing.assert_array_equal(value, values.get(weight, 0))
 
 
 @each_layer

@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_deconv
 from keras_deconv import SmallBatchWarning
-from keras_deconv.layers import _statistics
+from keras_deconv.layers import _moments
 
 
 def train(inputs, **settings):
@@ -48,9 +48,9 @@ def test_flag_is_checked():
 def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
     """One sample a replica, of 32 features."""
     monkeypatch.setattr(SmallBatchWarning, "was_given", False)
-    monkeypatch.setattr(_statistics, "replica", lambda: (0, replicas))
+    monkeypatch.setattr(_moments, "replica", lambda: (0, replicas))
     monkeypatch.setattr(
-        _statistics.Shares, "sum_where", lambda shares, is_due, make, _: make()
+        _moments.Shares, "sum_where", lambda shares, is_due, make, _: make()
     )
     layer = keras_deconv.DeconvDense(
         2, block_size=32, update_every=1, synchronized=True

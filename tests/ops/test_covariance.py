@@ -8,7 +8,9 @@ import oracle
 from keras_deconv.ops import covariance
 from keras_deconv.ops import inverse_sqrt
 from keras_deconv.ops import mean
+from keras_deconv.ops import mean_and_variance
 from keras_deconv.ops import pool
+from keras_deconv.ops import pool_variances
 from keras_deconv.ops import rows
 from keras_deconv.ops import scatter
 
@@ -101,6 +103,20 @@ def test_large_mean_of_parts_does_not_cancel(rng):
     _, actual = pooled(ops.convert_to_tensor(columns), 1e-5)
     expected = np.cov(columns[0].astype("float64").T, bias=True)
     compare.assert_close(actual[0], expected + 1e-5 * np.eye(8), 1e-4)
+
+
+def test_variances_of_parts_are_those_of_the_whole(uneven):
+    whole = uneven[0].astype("float64")
+    x = ops.convert_to_tensor(uneven[0])
+    for actual, expected in zip(
+        mean_and_variance(x), (whole.mean(0), whole.var(0)), strict=True
+    ):
+        compare.assert_close(actual, expected)
+    parts = x[:5], x[5:20], x[20:]
+    means, variances = zip(*map(mean_and_variance, parts), strict=True)
+    shares = ops.convert_to_tensor([10.0, 30.0, 60.0])
+    actual = pool_variances(shares, ops.stack(means), ops.stack(variances))
+    compare.assert_close(actual, whole.var(0))
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["mean", "covariance"])

@@ -1,0 +1,198 @@
+"""Mean, variance and covariance of a batch, of all replicas together."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import full_precision
+from keras_deconv._engine import replica
+from keras_deconv._types import Tensor
+from keras_deconv.layers._replicas import Shares
+
+
+class SmallBatchWarning(UserWarning):
+    """Far fewer samples than features, with settings made for large batches.
+
+    Far fewer is below an eighth: in the paper's networks, with batches of
+    128, the last layers see a quarter of a sample for each feature.
+
+    Given once in a process: each layer of a network would have its own. It
+    takes a known batch size, which TensorFlow's `fit` often does not have.
+    """
+
+    was_given = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """What is known of a batch; of all replicas that share it.
+
+    Attributes:
+        mean: Returns the mean, `(matrices, F)`, at the cost of a pass.
+        covariance: Returns mean and covariance, `(matrices, F, F)`, ridge
+            included.
+        variance: The mean variance of the channels that a D is for,
+            `(matrices,)`, ridge included; of the pixels, so that it tells
+            how that changes, not the trace of the covariance. A constant.
+            None if it was not asked for.
+    """
+
+    mean: Callable[[], Tensor]
+    covariance: Callable[[], tuple[Tensor, Tensor]]
+    variance: Tensor | None
+
+
+class BatchMoments:
+    """Measures batches for one set of statistics.
+
+    Args:
+        layer: The `Whitening` layer, with all its settings.
+        blocks: How features are dealt into blocks.
+        patches: Takes inputs and returns `(..., C, taps)`.
+        pixels: Takes inputs and returns the channels of single positions,
+            `(..., C, 1)`.
+
+    Call arguments:
+        inputs: What is whitened.
+        is_due: Where the covariance will be asked for.
+        with_variance: Whether the variance will be asked for.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        blocks: deconv_ops.Blocks,
+        patches: Callable[[Tensor], Tensor],
+        pixels: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.layer = layer
+        self.blocks = blocks
+        self.patches = patches
+        self.pixels = pixels
+
+    def __call__(
+        self, inputs: Tensor, is_due: Any, with_variance: bool
+    ) -> Moments:
+        # Replicas talk to each other here, where they all come by: what is
+        # returned may be called in a branch.
+        if not self.layer.differentiate:
+            inputs = ops.stop_gradient(inputs)
+        index, count = replica() if self.layer.synchronized else (0, 1)
+        pixels = self._pixel_moments(inputs) if with_variance else None
+        if count == 1:
+            return Moments(
+                lambda: self.mean(inputs),
+                lambda: self.covariance(inputs)[1:],
+                pixels and self._variance(pixels[1]),
+            )
+        shares = Shares(
+            count, self.blocks, self.layer.statistics_dtype, with_variance
+        )
+        total = shares.sum_where(
+            is_due,
+            lambda: self._share(inputs, shares, index, pixels),
+            lambda: shares.pack_means(
+                index, ops.shape(inputs)[0], self.mean(inputs), pixels
+            ),
+        )
+        counts, means, scatter = shares.unpack(total)
+        variance = None
+        if with_variance:
+            pixels = shares.unpack_pixels(total)
+            variance = self._variance(
+                deconv_ops.pool_variances(counts, *pixels)
+            )
+        return Moments(
+            lambda: deconv_ops.pool_means(counts, means),
+            lambda: self._pool(counts, means, scatter),
+            variance,
+        )
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        """Returns the mean of `covariance`, at the cost of a pass.
+
+        Patches of the mean image are the mean of all patches.
+        """
+        inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
+        image = ops.sum(inputs, axis=0, keepdims=True) / count
+        columns = deconv_ops.split_columns(self.patches(image), self.blocks)
+        return deconv_ops.mean(columns)
+
+    def covariance(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
+        """Returns rows, mean and covariance, ridge included, of a batch."""
+        columns = self._columns(inputs)
+        with full_precision():
+            mean = deconv_ops.mean(columns)
+            return (
+                columns.shape[1],
+                mean,
+                deconv_ops.covariance(columns, mean, self.layer.epsilon),
+            )
+
+    def _pixel_moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and variance of each channel, `(C,)` each."""
+        # Constant, as the D that it is used with.
+        inputs = ops.stop_gradient(inputs)
+        inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        pixels = ops.reshape(self.pixels(inputs), (-1, self.blocks.channels))
+        return deconv_ops.mean_and_variance(pixels)
+
+    def _variance(self, variances: Tensor) -> Tensor:
+        """Returns `Moments.variance` of the variances of all channels."""
+        # Channels of one D are neighbours, unless there is but one D.
+        matrices = self.blocks.matrices
+        total = ops.sum(ops.reshape(variances, (matrices, -1)), axis=1)
+        return total * (matrices / self.blocks.channels) + self.layer.epsilon
+
+    def _share(
+        self, inputs: Tensor, shares: Shares, index: Tensor, pixels: Any
+    ) -> Tensor:
+        columns = self._columns(inputs, shares.count)
+        with full_precision():
+            return shares.pack(index, columns, pixels)
+
+    def _pool(
+        self, counts: Tensor, means: Tensor, scatter: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with full_precision():
+            return deconv_ops.pool(counts, means, scatter, self.layer.epsilon)
+
+    def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
+        inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        columns = deconv_ops.split_columns(self.patches(inputs), self.blocks)
+        self._check_rows(columns.shape[1], replicas, inputs)
+        return columns
+
+    def _check_rows(
+        self, rows: int | None, replicas: int, inputs: Tensor
+    ) -> None:
+        if rows is None:
+            return
+        layer = self.layer
+        if rows == 0:
+            raise ValueError(
+                f"Layer '{layer.name}' needs at least one sample per batch in "
+                f"training. Received: inputs of shape {tuple(inputs.shape)}"
+            )
+        rows *= replicas
+        is_large_batch = layer.num_iterations > 2 and layer.epsilon < 1e-2
+        if 8 * rows < self.blocks.features and is_large_batch:
+            _warn_of_small_batch(
+                f"Layer '{layer.name}' whitens {self.blocks.features} "
+                f"features by the statistics of {rows} samples, with settings "
+                "made for large batches. For batches of 2 to 8 images, the "
+                "paper uses num_iterations=2 and epsilon=1e-2. Received: "
+                f"num_iterations={layer.num_iterations}, "
+                f"epsilon={layer.epsilon:g}"
+            )
+
+
+def _warn_of_small_batch(message: str) -> None:
+    if not SmallBatchWarning.was_given:
+        SmallBatchWarning.was_given = True
+        warnings.warn(message, SmallBatchWarning, stacklevel=2)
