@@ -99,6 +99,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "update_every": 8,
     },
     "preset fast": {"preset": "fast"},
+    "preset fast, D every 16th step": {"preset": "fast", "update_every": 16},
     "preset fast, 3 iterations": {"preset": "fast", "num_iterations": 3},
     "preset fast, 3 iterations, D on every step": {
         "preset": "fast",
