@@ -37,7 +37,16 @@ def _keep_all_bits():
             jax.config.update("jax_default_matmul_precision", "float32")
 
 
+def _split_the_cpu():
+    """Lets JAX have two devices, for the tests that spread batches."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", 2)
+
+
 _keep_all_bits()
+_split_the_cpu()
 
 
 @pytest.fixture

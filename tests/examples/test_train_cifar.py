@@ -156,6 +156,7 @@ def tiny(num_classes, input_shape):
 )
 def test_train_cifar(script, data_dir, monkeypatch):
     monkeypatch.setattr(script.models, "vgg11", tiny)
+    assert len(keras.distribution.list_devices("cpu")) == 2
     output = data_dir / "results"
     arguments = [
         *("--network", "vgg11", "--data", "cifar100", "--batch-size", "8"),
