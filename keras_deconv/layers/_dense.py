@@ -59,7 +59,7 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     def _patches(self, inputs: Tensor) -> Tensor:
         return ops.expand_dims(inputs, -1)
 
-    def _pixels(self, inputs: Tensor) -> Tensor:
+    def _scale_pixels(self, inputs: Tensor) -> Tensor:
         return self._patches(inputs)
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:

@@ -15,15 +15,15 @@ class KernelWhitening(Whitening):
     """Mixin: multiplies with `D w` in place of the kernel `w`.
 
     A class that joins this mixin to a Keras class provides `plain_class`,
-    `_make_blocks`, `_patches`, `_pixels` and `_linear`. Weights, besides
-    those of the Keras class: see `RunningStatistics`.
+    `_make_blocks`, `_patches`, `_scale_pixels` and `_linear`. Weights,
+    besides those of the Keras class: see `RunningStatistics`.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         blocks = self._make_blocks(self._known_channels(input_shape))
         super().build(input_shape)
         self._statistics = RunningStatistics(
-            self, blocks, self._patches, self._pixels
+            self, blocks, self._patches, self._scale_pixels
         )
         self.moving_mean, self.moving_deconv = self._statistics.moving
 
@@ -74,8 +74,8 @@ class KernelWhitening(Whitening):
         """Returns `(..., C, taps)`: what rows of the kernel multiply."""
         raise NotImplementedError
 
-    def _pixels(self, inputs: Tensor) -> Tensor:
-        """Returns `(..., C, 1)`: the channels of single positions."""
+    def _scale_pixels(self, inputs: Tensor) -> Tensor:
+        """Returns `(..., C, 1)`: channels of single positions."""
         raise NotImplementedError
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:

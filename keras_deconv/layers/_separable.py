@@ -28,10 +28,14 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         super().build(input_shape)
         depthwise, pointwise = self.whitened_blocks(channels)
         self._depthwise = RunningStatistics(
-            self, depthwise, self._patches, self._pixels
+            self, depthwise, self._patches, self._scale_pixels
         )
         self._pointwise = RunningStatistics(
-            self, pointwise, self._pixels, prefix="pointwise_"
+            self,
+            pointwise,
+            self._pixels,
+            self._scale_pixels,
+            prefix="pointwise_",
         )
         self.moving_mean, self.moving_deconv = self._depthwise.moving
         (

@@ -148,9 +148,37 @@ class SamplingSettings(Whitening):
 
     def _pixels(self, inputs: Tensor) -> Tensor:
         """Returns the channels of single positions, `(..., C, 1)`."""
+        rank = len(inputs.shape) - 2
+        return self._strided_pixels(inputs, (self._stride,) * rank)
+
+    def _scale_pixels(self, inputs: Tensor) -> Tensor:
+        """Returns pixels for a scale: four along an axis that has as many.
+
+        A map of 2 x 2 has one for `_pixels`, which says too little of the
+        other three where a batch is small.
+        """
+        first = self.data_format == "channels_first"
+        sizes = inputs.shape[2:] if first else inputs.shape[1:-1]
+        return self._strided_pixels(
+            inputs,
+            tuple(
+                self._stride
+                if size is None
+                else min(self._stride, max(1, size // _FEWEST))
+                for size in sizes
+            ),
+        )
+
+    def _strided_pixels(
+        self, inputs: Tensor, strides: tuple[int, ...]
+    ) -> Tensor:
         return deconv_ops.sampled_patches(
             inputs,
-            (1,) * (len(inputs.shape) - 2),
-            sampling_stride=self.sampling_stride or NEAREST,
+            (1,) * len(strides),
+            sampling_stride=strides,
             data_format=self.data_format,
         )
+
+    @property
+    def _stride(self) -> int:
+        return self.sampling_stride or NEAREST

@@ -318,7 +318,7 @@ def test_schedule_takes_maps_of_any_size(correlated):
     variances = []
     for size in (5, 7):
         inputs = correlated(4, size, size, 3)
-        variances.append(inputs[:, ::3, ::3].var(axis=(0, 1, 2)).mean() + 1e-2)
+        variances.append(inputs.var(axis=(0, 1, 2)).mean() + 1e-2)
         targets = np.zeros((4, size - 1, size - 1, 2))
         model.reset_metrics()  # Older Keras returns the mean of all steps.
         loss = model.train_on_batch(inputs, targets)

@@ -189,6 +189,26 @@ def test_weights(settings, names):
         ]
 
 
+@pytest.mark.parametrize(
+    ("sampling_stride", "kept"),
+    [
+        # At most every third, while there are four.
+        (None, (slice(None, None, 3), slice(None, None, 2))),
+        (2, (slice(None, None, 2), slice(None, None, 2))),
+        (1, (slice(None), slice(None))),
+    ],
+)
+def test_variance_is_of_so_many_pixels(sampling_stride, kept, correlated):
+    inputs = correlated(2, 14, 9, 3)
+    layer = DeconvConv2D(
+        2, 3, update_every=2, epsilon=EPSILON, sampling_stride=sampling_stride
+    )
+    layer(inputs, training=True)
+    expected = inputs[:, *kept].var(axis=(0, 1, 2)).mean() + EPSILON
+    (variance,) = (w for w in layer.weights if w.name == "batch_variance")
+    compare.assert_close(variance, [expected])
+
+
 @pytest.mark.parametrize("with_gradient", [False, True])
 def test_a_step_that_is_not_due_computes_no_root(with_gradient, batches):
     def count(training, **settings):
