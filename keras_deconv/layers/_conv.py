@@ -83,8 +83,7 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one. The decay of D is then
-            `momentum ** T`.
+            its own batch over that of this one.
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.

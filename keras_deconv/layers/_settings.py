@@ -152,7 +152,7 @@ class SamplingSettings(Whitening):
         return self._strided_pixels(inputs, (self._stride,) * rank)
 
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
-        """Returns pixels for a scale: four along an axis that has as many.
+        """Returns pixels for a scale: four along an axis known to have them.
 
         A map of 2 x 2 has one for `_pixels`, which says too little of the
         other three where a batch is small.

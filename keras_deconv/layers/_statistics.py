@@ -30,9 +30,9 @@ class RunningStatistics:
 
     * `moving_mean`, `(matrices, F)`, starts at zero;
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
-    * `batch_deconv`, the last D computed, and `batch_variance`,
-      `(matrices,)`, of the batch it was computed of, zero while there is
-      none, both if `update_every > 1`;
+    * `batch_deconv`, the last D computed, `batch_variance`, `(matrices,)`,
+      of the batch it was computed of, and `moving_variance`, both zero while
+      there is none, if `update_every > 1`;
     * `step`, training steps so far, if `update_every > 1` or `freeze_after`
       is given.
 
@@ -74,15 +74,12 @@ class RunningStatistics:
         self.moving = self._add_pair(f"{prefix}moving")
         self.last: Any = None
         self.last_variance: Any = None
+        self.variance: Any = None
         self.step: Any = None
         if layer.update_every > 1:
             self.last = self._add_deconv(f"{prefix}batch_deconv")
-            self.last_variance = layer.add_weight(
-                name=f"{prefix}batch_variance",
-                shape=(blocks.matrices,),
-                initializer="zeros",
-                **self._common(),
-            )
+            self.last_variance = self._add_variance(f"{prefix}batch_variance")
+            self.variance = self._add_variance(f"{prefix}moving_variance")
         if layer.update_every > 1 or layer.freeze_after is not None:
             self.step = layer.add_weight(
                 name=f"{prefix}step",
@@ -100,8 +97,7 @@ class RunningStatistics:
             return use(self.moving_values())
         if self.step is None:
             value = self._whiten(self.batch(inputs, True, False))
-            is_valid = _all_finite(value)
-            self._record(value, (self.layer.momentum,) * 2, (is_valid,) * 2)
+            self._record(value, _all_finite(value))
             return use(value)
         return self._follow_schedule(
             inputs, ops.convert_to_tensor(self.step), use
@@ -118,21 +114,16 @@ class RunningStatistics:
         directions, may be as old.
         """
         layer = self.layer
-        is_thawed, decay = True, layer.momentum
+        is_thawed = True
         if layer.freeze_after is not None:
             is_thawed = step < layer.freeze_after
         is_due = is_thawed
         if self.last is not None:
-            warming_up = step < layer.warmup_steps
-            is_new = ops.any(ops.equal(self.last_variance, 0))
-            is_due = ops.logical_or(warming_up, step % layer.update_every == 0)
-            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
-            # An average over every T-th step is to be as long in steps.
-            decay = ops.where(
-                warming_up,
-                self._decay(layer.momentum),
-                self._decay(layer.momentum**layer.update_every),
+            is_due = ops.logical_or(
+                step < layer.warmup_steps, step % layer.update_every == 0
             )
+            is_new = ops.any(ops.equal(self.last_variance, 0))
+            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
         moments = self.batch(inputs, is_due, self.last is not None)
 
         # Copies: on PyTorch, old values are the variables themselves, which
@@ -156,19 +147,17 @@ class RunningStatistics:
             lambda: branch(self._whiten(moments)),
             lambda: branch(idle()),
         )
-        value = new_mean, new_deconv
-        is_finite = _all_finite(value)
+        is_finite = _all_finite((new_mean, new_deconv))
         if self.last is not None:
             is_finite = ops.logical_and(is_finite, _is_finite(moments.variance))
-        is_valid = ops.logical_and(is_due, is_finite)
-        self._record(
-            value,
-            (layer.momentum, decay),
-            (ops.logical_and(is_thawed, is_finite), is_valid),
-        )
-        if self.last is not None:
+            is_valid = ops.logical_and(is_due, is_finite)
             _assign_where(is_valid, self.last, new_deconv)
             _assign_where(is_valid, self.last_variance, moments.variance)
+        self._record(
+            (new_mean, new_deconv),
+            ops.logical_and(is_thawed, is_finite),
+            moments.variance,
+        )
         self.step.assign(step + 1)
         return tuple(used)
 
@@ -177,9 +166,8 @@ class RunningStatistics:
         last, last_variance = map(
             ops.convert_to_tensor, (self.last, self.last_variance)
         )
-        scale = ops.sqrt(last_variance / variance)
         # Constant in the branch itself, which TensorFlow differentiates.
-        return ops.stop_gradient(last * ops.reshape(scale, (-1, 1, 1)))
+        return ops.stop_gradient(last * _scale(last_variance / variance))
 
     def _whiten(self, moments: Moments) -> tuple[Tensor, Tensor]:
         mean, covariance = moments.covariance()
@@ -199,28 +187,42 @@ class RunningStatistics:
         # its state cannot donate that twice.
         self.moving[0].assign(ops.copy(mean))
         self.moving[1].assign(ops.copy(deconv))
-        if self.last_variance is not None:
-            self.last_variance.assign(ops.zeros_like(self.last_variance))
+        for variance in (self.last_variance, self.variance):
+            if variance is not None:
+                variance.assign(ops.zeros_like(variance))
 
     def _record(
         self,
         value: tuple[Tensor, Tensor],
-        decays: tuple[Tensor, Tensor],
-        are_valid: tuple[Tensor, Tensor],
+        is_valid: Tensor,
+        variance: Tensor | None = None,
     ) -> None:
-        """Moves the averages, of mean and of D, where these are valid."""
-        value = _constant(value)
-        for variable, new, decay, is_valid in zip(
-            self.moving, value, decays, are_valid, strict=True
-        ):
-            decay = self._decay(decay)
-            old = ops.convert_to_tensor(variable)
-            moved = old * decay + new * (1 - decay)
-            variable.assign(ops.where(is_valid, moved, old))
+        """Moves the averages towards mean and D, where these are valid.
 
-    def _decay(self, value: Tensor) -> Tensor:
-        # Of a number, `ops.cast` and `ops.where` make a float32 tensor first.
-        return ops.convert_to_tensor(value, self.layer.statistics_dtype)
+        With variances, D is averaged as if it were of unit scale, and divided
+        by the root of the mean variance. The mean of D itself is that of one
+        over the standard deviation: of inputs that are nearly constant in
+        some batches it is far too large for the others.
+        """
+        # Of a number, `ops.cast` makes a float32 tensor first.
+        decay = ops.convert_to_tensor(
+            self.layer.momentum, self.layer.statistics_dtype
+        )
+        mean, deconv = _constant(value)
+        old_mean, old = self.moving_values()
+        _assign_where(
+            is_valid, self.moving[0], old_mean * decay + mean * (1 - decay)
+        )
+        if variance is not None:
+            last = ops.convert_to_tensor(self.variance)
+            last = ops.where(ops.equal(last, 0), variance, last)
+            moved = last * decay + variance * (1 - decay)
+            _assign_where(is_valid, self.variance, moved)
+            old = old * _scale(last / moved)
+            deconv = deconv * _scale(variance / moved)
+        _assign_where(
+            is_valid, self.moving[1], old * decay + deconv * (1 - decay)
+        )
 
     def moving_values(self) -> tuple[Tensor, Tensor]:
         """Returns the moving mean and D, as tensors."""
@@ -265,6 +267,14 @@ class RunningStatistics:
             **self._common(),
         )
 
+    def _add_variance(self, name: str) -> Any:
+        return self.layer.add_weight(
+            name=name,
+            shape=(self.blocks.matrices,),
+            initializer="zeros",
+            **self._common(),
+        )
+
     def _common(self) -> dict[str, Any]:
         return {
             "trainable": False,
@@ -286,6 +296,11 @@ def _choose(
         ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
     )
     return mean, deconv
+
+
+def _scale(variance_ratio: Tensor) -> Tensor:
+    """Returns a factor for each D, of the ratio of two variances."""
+    return ops.reshape(ops.sqrt(variance_ratio), (-1, 1, 1))
 
 
 def _all_finite(values: tuple[Tensor, ...]) -> Tensor:

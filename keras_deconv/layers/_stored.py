@@ -6,11 +6,11 @@ from typing import Any
 import keras
 
 # What a file keeps of one set of statistics: the averages; with
-# `freeze_after` also the step; with `update_every` also the last D and the
-# variance it belongs to, before the step. Files of earlier versions have no
-# variance there, and some have the last mean before the last D.
-_AVERAGES, _WITH_STEP, _WITH_LAST = 2, 3, 5
-_LENGTHS = range(_AVERAGES, _WITH_LAST + 1)
+# `freeze_after` also the step; with `update_every` also the last D, its
+# variance and the moving one, before the step. Files of earlier versions have
+# no variances there, and some have the last mean before the last D.
+_AVERAGES, _WITH_STEP, _WITH_LAST = 2, 3, 6
+_LENGTHS = 2, 3, 4, 5, 6
 
 
 def load_weights(layer: Any, store: Any) -> None:
@@ -79,10 +79,11 @@ def _convert(values: list[Any], kept: int) -> list[Any]:
         return moving
     if kept == _WITH_STEP:
         return moving + step
-    if not last or len(last[-1].shape) > 1:
-        # No variance, so that none of this D is used.
+    if len(values) < _WITH_LAST:
+        # No variances, so that none of this D is used.
         deconv = (moving + last)[-1]
-        last = [deconv, keras.ops.zeros(deconv.shape[:1])]
+        none = keras.ops.zeros(deconv.shape[:1])
+        last = [deconv, none, none]
     return moving + last + step
 
 

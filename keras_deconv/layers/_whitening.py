@@ -47,8 +47,7 @@ class Whitening(keras.layers.Layer):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one. The decay of D is then
-            `momentum ** T`.
+            its own batch over that of this one.
             A layer that is called more than once in a step counts every
             call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow

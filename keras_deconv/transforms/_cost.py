@@ -89,7 +89,7 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
         square = features**2
         buffers = matrices * (features + square)
         if twin.update_every > 1:
-            buffers += matrices * (square + 1)  # The last D, its variance.
+            buffers += matrices * (square + 2)  # The last D, two variances.
         if twin.update_every > 1 or twin.freeze_after is not None:
             buffers += 1  # The step.
         flops = 0.0

@@ -68,7 +68,7 @@ def test_weights_of_another_layer_are_refused(tmp_path):
     model = keras.Sequential(
         [keras.Input((8, 8, 3)), saved_model.first_layer()]
     )
-    with pytest.raises(ValueError, match="expected 7 variables"):
+    with pytest.raises(ValueError, match="expected 8 variables"):
         model.load_weights(tmp_path / "plain.weights.h5")
 
 

@@ -61,7 +61,7 @@ def expected(layer, batches):
     period, freeze_after = layer.update_every, layer.freeze_after
     warmup = layer.warmup_steps if period > 1 else len(batches)
     moving_mean, moving = np.zeros((1, 3)), np.eye(3)[None]
-    last, last_variance = moving, np.zeros(1)
+    last, last_variance, moving_variance = moving, np.zeros(1), np.zeros(1)
     for step, batch in enumerate(batches.astype("float64")):
         mean, deconv = oracle.statistics(batch, 1, "contiguous", 5, EPSILON)
         variance = np.array([batch.var(axis=0).mean() + EPSILON])
@@ -70,19 +70,31 @@ def expected(layer, batches):
         else:
             if step < warmup or step % period == 0:
                 last, last_variance = deconv, variance
-                decay = MOMENTUM if step < warmup else MOMENTUM**period
-                moving = decay * moving + (1 - decay) * last
-            moving_mean = MOMENTUM * moving_mean + (1 - MOMENTUM) * mean
             used = last * np.sqrt(last_variance / variance)
+            if period > 1:
+                # Averages of D times its standard deviation, over the root
+                # of the mean variance.
+                before = moving_variance if step else variance
+                moving_variance = average(before, variance)
+                moving = average(
+                    moving * np.sqrt(before), used * np.sqrt(variance)
+                ) / np.sqrt(moving_variance)
+            else:
+                moving = average(moving, used)
+            moving_mean = average(moving_mean, mean)
         outputs = (batch - mean[0]) @ used[0] @ kernel + bias
-        yield outputs, moving_mean, moving, last, last_variance
+        variances = last_variance, moving_variance
+        yield outputs, moving_mean, moving, last, *variances
 
 
-def assert_state(layer, step, moving_mean, moving, last, last_variance):
+def average(old, new):
+    return MOMENTUM * old + (1 - MOMENTUM) * new
+
+
+def assert_state(layer, step, moving_mean, moving, *rest):
     expected = {"moving_mean": moving_mean, "moving_deconv": moving}
     if layer.update_every > 1:
-        expected["batch_deconv"] = last
-        expected["batch_variance"] = last_variance
+        expected |= dict(zip(LAST, rest, strict=True))
     weights = {weight.name: weight for weight in layer.weights}
     for name, value in expected.items():
         compare.assert_close(weights[name], value)
@@ -156,6 +168,7 @@ def test_counter_is_saved(batches, tmp_path):
 
 
 MOVING = ["moving_mean", "moving_deconv"]
+LAST = ["batch_deconv", "batch_variance", "moving_variance"]
 
 
 def with_prefix(prefix, names):
@@ -169,7 +182,7 @@ def with_prefix(prefix, names):
         ({"warmup_steps": 5, "differentiate": False}, MOVING),
         (
             {"update_every": 2},
-            [*MOVING, "batch_deconv", "batch_variance", "step"],
+            [*MOVING, *LAST, "step"],
         ),
         ({"freeze_after": 2}, [*MOVING, "step"]),
     ],
