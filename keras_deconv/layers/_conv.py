@@ -83,7 +83,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one.
+            its own batch over that of this one. With T above 1, the moving D
+            is an average at unit scale, over the root of a moving variance.
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.

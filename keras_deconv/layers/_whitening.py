@@ -47,7 +47,8 @@ class Whitening(keras.layers.Layer):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one.
+            its own batch over that of this one. With T above 1, the moving D
+            is an average at unit scale, over the root of a moving variance.
             A layer that is called more than once in a step counts every
             call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
