@@ -202,6 +202,18 @@ def test_weights(settings, names):
         ]
 
 
+def test_moving_d_suits_batches_of_very_different_scale(correlated):
+    """An average of D would be that of the small ones, 50 times too large."""
+    layer = make(update_every=2, warmup_steps=99, epsilon=1e-8)
+    batch = correlated(64, 3)
+    for scale in [1, 0.01] * 8:
+        layer(batch * np.float32(scale), training=True)
+    (deconv,) = to_numpy([layer.moving_deconv])
+    _, wanted = oracle.statistics(batch, 1, "contiguous", 5, 1e-8)
+    ratio = np.linalg.norm(deconv) / np.linalg.norm(wanted)
+    assert 1 < ratio < 2
+
+
 @pytest.mark.parametrize(
     ("sampling_stride", "kept"),
     [
