@@ -189,7 +189,7 @@ class RunningStatistics:
         self.moving[1].assign(ops.copy(deconv))
         for variance in (self.last_variance, self.variance):
             if variance is not None:
-                variance.assign(ops.zeros_like(variance))
+                variance.assign(ops.zeros(variance.shape, variance.dtype))
 
     def _record(
         self,

@@ -82,8 +82,7 @@ def _convert(values: list[Any], kept: int) -> list[Any]:
     if len(values) < _WITH_LAST:
         # No variances, so that none of this D is used.
         deconv = (moving + last)[-1]
-        none = keras.ops.zeros(deconv.shape[:1])
-        last = [deconv, none, none]
+        last = [deconv, _zeros(deconv), _zeros(deconv)]
     return moving + last + step
 
 
@@ -91,6 +90,10 @@ def _count_kept(statistics: Any) -> int:
     if statistics.last is not None:
         return _WITH_LAST
     return _AVERAGES if statistics.step is None else _WITH_STEP
+
+
+def _zeros(deconv: Any) -> Any:
+    return keras.ops.zeros(deconv.shape[:1])
 
 
 def _zero() -> Any:
