@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 from typing import get_args
 
+from keras import ops
+
 from keras_deconv import ops as deconv_ops
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
@@ -148,37 +150,31 @@ class SamplingSettings(Whitening):
 
     def _pixels(self, inputs: Tensor) -> Tensor:
         """Returns the channels of single positions, `(..., C, 1)`."""
-        rank = len(inputs.shape) - 2
-        return self._strided_pixels(inputs, (self._stride,) * rank)
+        return deconv_ops.sampled_patches(
+            inputs,
+            (1,) * (len(inputs.shape) - 2),
+            sampling_stride=self.sampling_stride or NEAREST,
+            data_format=self.data_format,
+        )
 
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
         """Returns pixels for a scale: four along an axis known to have them.
 
         A map of 2 x 2 has one for `_pixels`, which says too little of the
-        other three where a batch is small.
+        other three where a batch is small. They have no gradient, or an index
+        would be slow on TensorFlow.
         """
-        first = self.data_format == "channels_first"
-        sizes = inputs.shape[2:] if first else inputs.shape[1:-1]
-        return self._strided_pixels(
-            inputs,
-            tuple(
-                self._stride
+        if self.data_format == "channels_first":
+            inputs = ops.moveaxis(inputs, 1, -1)
+        stride = self.sampling_stride or NEAREST
+        every = tuple(
+            slice(
+                None,
+                None,
+                stride
                 if size is None
-                else min(self._stride, max(1, size // _FEWEST))
-                for size in sizes
-            ),
+                else min(stride, max(1, size // _FEWEST)),
+            )
+            for size in inputs.shape[1:-1]
         )
-
-    def _strided_pixels(
-        self, inputs: Tensor, strides: tuple[int, ...]
-    ) -> Tensor:
-        return deconv_ops.sampled_patches(
-            inputs,
-            (1,) * len(strides),
-            sampling_stride=strides,
-            data_format=self.data_format,
-        )
-
-    @property
-    def _stride(self) -> int:
-        return self.sampling_stride or NEAREST
+        return ops.expand_dims(inputs[:, *every], -1)
