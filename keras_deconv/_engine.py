@@ -83,6 +83,22 @@ def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:
     return tf.slice(inputs, starts, sizes)
 
 
+def take_every(inputs: Any, axis: int, stride: int) -> Any:
+    """Returns every `stride`-th element of an axis, from the first on.
+
+    TensorFlow gathers in a quarter of the time of an index with a stride;
+    PyTorch copies nothing at an index.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return inputs[(*(slice(None),) * axis, slice(None, None, stride))]
+    import tensorflow as tf
+
+    size = inputs.shape[axis]
+    if size is None:
+        size = tf.shape(inputs)[axis]
+    return tf.gather(inputs, tf.range(0, size, stride), axis=axis)
+
+
 def run_abstractly(function: Callable[[Any], Any], inputs: Any) -> None:
     """Calls a function for what it does on the way, not for its result.
 

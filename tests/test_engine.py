@@ -1,4 +1,4 @@
-"""Precision of products, asked of the framework itself."""
+"""What frameworks are asked for themselves."""
 
 import contextlib
 import warnings
@@ -124,3 +124,23 @@ def test_root_on_a_gpu_keeps_all_bits(rng):
         )
     wanted = oracle.inverse_sqrt(matrix, 5)[None]
     compare.assert_close(root, wanted, 1e-4)
+
+
+@pytest.mark.parametrize(("axis", "stride"), [(1, 3), (2, 2), (1, 9)])
+@pytest.mark.parametrize(
+    "is_known", [True, pytest.param(False, marks=on_tensorflow)]
+)
+def test_every_element_from_the_first_on(axis, stride, is_known):
+    array = np.arange(2 * 7 * 5, dtype="float32").reshape(2, 7, 5)
+
+    def take(inputs):
+        return _engine.take_every(inputs, axis, stride)
+
+    if not is_known:
+        import tensorflow as tf
+
+        unknown = tf.TensorSpec((None, None, None), "float32")
+        take = tf.function(take, input_signature=[unknown])
+    every = (slice(None),) * axis + (slice(None, None, stride),)
+    found = ops.convert_to_numpy(take(ops.convert_to_tensor(array)))
+    np.testing.assert_array_equal(found, array[every])

@@ -8,6 +8,7 @@ from typing import get_args
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import take_every
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
 from keras_deconv.layers._checks import check_choice
@@ -161,20 +162,14 @@ class SamplingSettings(Whitening):
         """Returns pixels for a scale: four along an axis known to have them.
 
         A map of 2 x 2 has one for `_pixels`, which says too little of the
-        other three where a batch is small. They have no gradient, or an index
-        would be slow on TensorFlow.
+        other three where a batch is small.
         """
         if self.data_format == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)
-        stride = self.sampling_stride or NEAREST
-        every = tuple(
-            slice(
-                None,
-                None,
-                stride
-                if size is None
-                else min(stride, max(1, size // _FEWEST)),
-            )
-            for size in inputs.shape[1:-1]
-        )
-        return ops.expand_dims(inputs[:, *every], -1)
+        for axis, size in enumerate(inputs.shape[1:-1], start=1):
+            stride = self.sampling_stride or NEAREST
+            if size is not None:
+                stride = min(stride, max(1, size // _FEWEST))
+            if stride > 1:
+                inputs = take_every(inputs, axis, stride)
+        return ops.expand_dims(inputs, -1)
