@@ -17,7 +17,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-import keras_deconv
 from _networks import BATCH_NORM
 from _networks import batch
 from _networks import forms
@@ -32,7 +31,7 @@ from render import report
 QUESTION = (
     "What does a deconvolved training step cost against batch normalization?"
 )
-STEPS_PER_TURN = keras_deconv.PRESETS["fast"]["update_every"]
+STEPS_PER_TURN = 8
 
 
 def main() -> None:

@@ -85,6 +85,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
             mean and scale of each batch: D times the standard deviation of
             its own batch over that of this one. With T above 1, the moving D
             is an average at unit scale, over the root of a moving variance.
+            None stands for 8, and for 1 where D is cheap: of single
+            positions, without patches to cut, and of 64 features at most.
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.

@@ -25,7 +25,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "num_iterations": 5,
                 "block_size": 16,
-                "update_every": 8,
+                "update_every": None,
                 "sampling_stride": None,
             }
         ),

@@ -32,9 +32,9 @@ class RunningStatistics:
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
     * `batch_deconv`, the last D computed, `batch_variance`, `(matrices,)`,
       of the batch it was computed of, and `moving_variance`, both zero while
-      there is none, if `update_every > 1`;
-    * `step`, training steps so far, if `update_every > 1` or `freeze_after`
-      is given.
+      there is none, if the period is above 1;
+    * `step`, training steps so far, if the period is above 1 or
+      `freeze_after` is given.
 
     Args:
         layer: The `Whitening` layer, with all its settings.
@@ -46,6 +46,7 @@ class RunningStatistics:
 
     Attributes:
         batch: Measures batches.
+        period: T, `update_every` of the layer for these blocks.
         observer: Takes the inputs and returns mean and D in place of all
             else, or None: for transforms, which estimate statistics.
 
@@ -76,11 +77,12 @@ class RunningStatistics:
         self.last_variance: Any = None
         self.variance: Any = None
         self.step: Any = None
-        if layer.update_every > 1:
+        self.period = layer.period(blocks)
+        if self.period > 1:
             self.last = self._add_deconv(f"{prefix}batch_deconv")
             self.last_variance = self._add_variance(f"{prefix}batch_variance")
             self.variance = self._add_variance(f"{prefix}moving_variance")
-        if layer.update_every > 1 or layer.freeze_after is not None:
+        if self.period > 1 or layer.freeze_after is not None:
             self.step = layer.add_weight(
                 name=f"{prefix}step",
                 initializer="zeros",
@@ -120,7 +122,7 @@ class RunningStatistics:
         is_due = is_thawed
         if self.last is not None:
             is_due = ops.logical_or(
-                step < layer.warmup_steps, step % layer.update_every == 0
+                step < layer.warmup_steps, step % self.period == 0
             )
             is_new = ops.any(ops.equal(self.last_variance, 0))
             is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))

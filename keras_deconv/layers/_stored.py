@@ -1,5 +1,6 @@
 """Weights from files, of layers with another schedule too."""
 
+import itertools
 import warnings
 from typing import Any
 
@@ -8,9 +9,16 @@ import keras
 # What a file keeps of one set of statistics: the averages; with
 # `freeze_after` also the step; with `update_every` also the last D, its
 # variance and the moving one, before the step. Files of earlier versions have
-# no variances there, and some have the last mean before the last D.
+# no variances there, and some have the last mean before the last D. By their
+# number, the ranks that these weights have.
 _AVERAGES, _WITH_STEP, _WITH_LAST = 2, 3, 6
-_LENGTHS = 2, 3, 4, 5, 6
+_RANKS = {
+    2: (2, 3),
+    3: (2, 3, 0),
+    4: (2, 3, 3, 0),
+    5: (2, 3, 2, 3, 0),
+    6: (2, 3, 3, 1, 1, 0),
+}
 
 
 def load_weights(layer: Any, store: Any) -> None:
@@ -50,25 +58,40 @@ def load_weights(layer: Any, store: Any) -> None:
 
 def _read(layer: Any, store: Any) -> list[Any] | None:
     """Returns a value for each weight, or None if the file does not fit."""
-    all_statistics = layer.all_statistics()
-    weights = layer.weights
-    kept = _count_kept(all_statistics[0])
-    others = len(weights) - kept * len(all_statistics)
-    stored, rest = divmod(len(store.keys()) - others, len(all_statistics))
-    if rest or stored not in _LENGTHS:
-        return None
+    all_kept = list(map(_count_kept, layer.all_statistics()))
+    others = len(layer.weights) - sum(all_kept)
     values = [store[f"{number}"] for number in range(len(store.keys()))]
-    if stored == _AVERAGES < kept:
+    found, values = values[:others], values[others:]
+    all_stored = _count_stored(all_kept, [len(each.shape) for each in values])
+    if all_stored is None:
+        return None
+    if any(
+        stored == _AVERAGES < kept
+        for stored, kept in zip(all_stored, all_kept, strict=True)
+    ):
         warnings.warn(
             "The file keeps no training step: it was saved with "
             "update_every=1 and freeze_after=None. Its layers count from 0, "
             "and so start with a warm-up.",
             stacklevel=2,
         )
-    found, values = values[:others], values[others:]
-    for start in range(0, len(values), stored):
-        found += _convert(values[start : start + stored], kept)
+    for stored, kept in zip(all_stored, all_kept, strict=True):
+        found += _convert(values[:stored], kept)
+        values = values[stored:]
     return found
+
+
+def _count_stored(all_kept: list[int], ranks: list[int]) -> list[int] | None:
+    """Returns how many of these weights are of each set of statistics.
+
+    Those of a layer need not have the same number. `all_kept` is what this
+    layer keeps of each, which goes before all else that fits as well.
+    """
+    choices = [[kept, *(n for n in _RANKS if n != kept)] for kept in all_kept]
+    for numbers in itertools.product(*choices):
+        if [rank for n in numbers for rank in _RANKS[n]] == ranks:
+            return list(numbers)
+    return None
 
 
 def _convert(values: list[Any], kept: int) -> list[Any]:

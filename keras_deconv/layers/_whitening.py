@@ -20,6 +20,9 @@ from keras_deconv.layers._checks import check_positive
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._stored import load_weights
 
+# Without `update_every`: T, and the most features of a D that is always new.
+_PERIOD, _CHEAP = 8, 64
+
 
 class Whitening(keras.layers.Layer):
     """Mixin: the settings of whitening, and what no deconv layer can do.
@@ -49,6 +52,8 @@ class Whitening(keras.layers.Layer):
             mean and scale of each batch: D times the standard deviation of
             its own batch over that of this one. With T above 1, the moving D
             is an average at unit scale, over the root of a moving variance.
+            None stands for 8, and for 1 where D is cheap: of single
+            positions, without patches to cut, and of 64 features at most.
             A layer that is called more than once in a step counts every
             call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
@@ -72,7 +77,7 @@ class Whitening(keras.layers.Layer):
         epsilon: float = 1e-5,
         momentum: float = 0.9,
         method: RootMethod = "newton_schulz",
-        update_every: int = 8,
+        update_every: int | None = None,
         warmup_steps: int = 100,
         freeze_after: int | None = None,
         differentiate: bool = True,
@@ -84,7 +89,9 @@ class Whitening(keras.layers.Layer):
         self.epsilon = check_positive("epsilon", epsilon)
         self.momentum = check_decay("momentum", momentum)
         self.method = check_choice("method", method, get_args(RootMethod))
-        self.update_every = check_count("update_every", update_every)
+        self.update_every = update_every
+        if update_every is not None:
+            self.update_every = check_count("update_every", update_every)
         self.warmup_steps = check_count("warmup_steps", warmup_steps, 0)
         self.freeze_after = freeze_after
         if freeze_after is not None:
@@ -116,6 +123,12 @@ class Whitening(keras.layers.Layer):
     def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
         """Returns the blocks of each of the statistics, before `build`."""
         raise NotImplementedError
+
+    def period(self, blocks: deconv_ops.Blocks) -> int:
+        """Returns T of the statistics of these blocks."""
+        if self.update_every is not None:
+            return self.update_every
+        return 1 if blocks.taps == 1 and blocks.features <= _CHEAP else _PERIOD
 
     def all_statistics(self) -> list[RunningStatistics]:
         """Returns the statistics of a built layer, in the order of use."""

@@ -70,8 +70,7 @@ def cost_of(layer: Any, calls: Iterable[Call]) -> Cost:
 def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
     """Returns what whitening adds to a layer.
 
-    Covariance, root and folding; the first two on every `update_every`-th
-    step.
+    Covariance, root and folding; the first two as often as D is computed.
 
     Args:
         twin: With the settings; it need not be built.
@@ -88,15 +87,16 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
         features, matrices = blocks.features, blocks.matrices
         square = features**2
         buffers = matrices * (features + square)
-        if twin.update_every > 1:
+        period = twin.period(blocks)
+        if period > 1:
             buffers += matrices * (square + 2)  # The last D, two variances.
-        if twin.update_every > 1 or twin.freeze_after is not None:
+        if period > 1 or twin.freeze_after is not None:
             buffers += 1  # The step.
         flops = 0.0
         for call in calls:
             rows = _sampled(twin, layer, call) * blocks.groups * blocks.count
             root = matrices * _products(twin) * 2 * features * square
-            flops += (2 * rows * square + root / BATCH) / twin.update_every
+            flops += (2 * rows * square + root / BATCH) / period
             flops += 2 * features * kernel / BATCH
         total += Cost(0, buffers, flops)
     return total

@@ -46,7 +46,7 @@ SETTINGS = {
     "sampling_stride": st.integers(1, 9),
     "share_blocks": st.booleans(),
     "synchronized": st.booleans(),
-    "update_every": st.integers(1, 2**31),
+    "update_every": st.none() | st.integers(1, 2**31),
     "warmup_steps": st.integers(0, 2**31),
 }
 # Some of these go together and others do not; tuples may have a wrong length.

@@ -8,6 +8,7 @@ from keras import ops
 
 import compare
 import gradients
+import keras_deconv
 import oracle
 import products
 from authors import ChannelDeconv
@@ -351,3 +352,27 @@ def test_inference_does_not_count(batches):
     layer.trainable = False
     layer(batches[0], training=True)
     assert int(layer.weights[-1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "periods"),
+    [
+        (keras_deconv.DeconvConv2D(2, 1), (4, 4, 256), [1]),
+        (keras_deconv.DeconvConv2D(2, 1, block_size=64), (4, 4, 256), [1]),
+        (keras_deconv.DeconvConv2D(2, 1, block_size=128), (4, 4, 256), [8]),
+        (keras_deconv.DeconvConv2D(2, 1, update_every=8), (4, 4, 256), [8]),
+        (keras_deconv.DeconvConv2D(2, 3), (4, 4, 1), [8]),
+        (keras_deconv.DeconvConv2DTranspose(2, 3), (4, 4, 256), [1]),
+        (keras_deconv.DeconvDepthwiseConv2D(3), (4, 4, 2), [8]),
+        (keras_deconv.DeconvSeparableConv2D(2, 3), (4, 4, 2), [8, 1]),
+        (keras_deconv.DeconvDense(2), (64,), [1]),
+        (keras_deconv.DeconvDense(2), (65,), [8]),
+        (keras_deconv.ChannelDeconv(), (4, 4, 256), [1]),
+    ],
+)
+def test_small_d_of_single_positions_is_always_new(layer, shape, periods):
+    layer.build((None, *shape))
+    all_statistics = layer.all_statistics()
+    assert [each.period for each in all_statistics] == periods
+    kept = [each.last is not None for each in all_statistics]
+    assert kept == [period > 1 for period in periods]

@@ -14,6 +14,8 @@ SCHEDULES = {
     "every step": {},
     "until frozen": {"freeze_after": 9},
     "every second": {"update_every": 2},
+    # Of a separable layer, the halves have different ones.
+    "where cheap, every step": {"update_every": None},
 }
 # With one and with two sets of statistics, and without a kernel.
 LAYERS = ("dense", "separable1d", "channel")
@@ -63,9 +65,10 @@ def warns_if(condition):
 def test_schedules_load_each_other(name, old, new):
     source = trained(name, **SCHEDULES[old])
     layer = make(name, **SCHEDULES[new])
-    with warns_if(old == "every step" != new):
-        layer.load_own_variables(stored(source))
     given = by_name(source)
+    steps = {weight for weight in by_name(layer) if weight.endswith("step")}
+    with warns_if(not steps <= given.keys()):
+        layer.load_own_variables(stored(source))
     for weight, value in by_name(layer).items():
         if weight in given:
             expected = given[weight]
