@@ -13,6 +13,7 @@ import numpy as np
 
 import keras_deconv
 from _network import build_network
+from _results import result_path
 from keras_deconv import models
 
 BATCH_NORM = "batch normalization"
@@ -48,7 +49,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--network", choices=NETWORKS, default="vgg11")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=result_path)
     return parser
 
 

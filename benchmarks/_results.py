@@ -5,6 +5,7 @@ share, and the records. `NAME.environment.json` beside it says what they were
 measured on.
 """
 
+import argparse
 import json
 import math
 import os
@@ -31,6 +32,19 @@ class Result(NamedTuple):
     settings: dict[str, Any]
     records: list[dict[str, Any]]
     environment: dict[str, Any]
+
+
+def result_path(text: str) -> Path:
+    """Returns the path of a result file: for the options of a benchmark.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, which is told before a run.
+    """
+    try:
+        beside(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def write(

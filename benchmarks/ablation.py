@@ -45,6 +45,7 @@ from _results import Result
 from _results import beside
 from _results import environment
 from _results import read
+from _results import result_path
 from _results import write
 from _training import accuracy
 from _training import batches
@@ -387,7 +388,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=BATCH_NORM_RATES,
         help="learning rates of batch normalization; the best one counts",
     )
-    add("--output", type=Path, default=Path("outputs/ablation.json"))
+    add("--output", type=result_path, default=Path("outputs/ablation.json"))
     add(
         "--summary",
         action="store_true",

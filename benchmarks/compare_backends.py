@@ -37,6 +37,7 @@ import keras_deconv
 from _one_backend import SETTINGS
 from _one_backend import Computed
 from _one_backend import read
+from _results import result_path
 from _results import write
 
 QUESTION = "How far do TensorFlow, PyTorch and JAX agree on the same network?"
@@ -104,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of cifar10.npz; without it, the embedded part is used",
     )
-    add("--output", type=Path, metavar="NAME.json")
+    add("--output", type=result_path, metavar="NAME.json")
     return parser
 
 

@@ -22,6 +22,7 @@ from keras import layers
 
 import keras_deconv
 from _results import read
+from _results import result_path
 from _results import write
 from _turns import take_turns
 from _turns import to_records
@@ -73,7 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=result_path)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     images = rng.normal(size=(options.batch_size, 32, 32, 3)).astype("float32")

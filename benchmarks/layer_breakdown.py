@@ -30,6 +30,7 @@ import keras_deconv
 from _differentiate import compiled
 from _differentiate import compiled_gradient
 from _results import read
+from _results import result_path
 from _results import write
 from keras_deconv import models
 from keras_deconv import ops as deconv_ops
@@ -128,7 +129,7 @@ def main() -> None:
     add("--preset", choices=keras_deconv.PRESETS, default="paper")
     add("--batch-size", type=int, default=128)
     add("--rounds", type=int, default=5)
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     output = options.output or Path(
         f"outputs/layer_breakdown_{keras.backend.backend()}.json"

@@ -19,6 +19,7 @@ import numpy as np
 
 import oracle
 from _results import read
+from _results import result_path
 from _results import write
 from render import report
 
@@ -70,7 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--channels", type=int, default=4)
     parser.add_argument(
-        "--output", type=Path, default=Path("outputs/ridge.json")
+        "--output", type=result_path, default=Path("outputs/ridge.json")
     )
     options = parser.parse_args()
     records = [

@@ -25,6 +25,7 @@ from _differentiate import loss_gradients
 from _networks import BATCH_NORM
 from _one_backend import real_batches
 from _results import read
+from _results import result_path
 from _results import write
 from keras_deconv import models
 from render import report
@@ -44,7 +45,7 @@ def main() -> None:
     add("--network", choices=NETWORKS, default="vgg16")
     add("--batch-size", type=int, default=32)
     add("--data-dir", type=Path, help="without it, the embedded images")
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     output = options.output or Path(
         f"outputs/rounding_{options.network}_{keras.backend.backend()}.json"

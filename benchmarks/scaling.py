@@ -25,6 +25,7 @@ import keras_deconv
 from _networks import BATCH_NORM
 from _networks import prepare
 from _results import read
+from _results import result_path
 from _results import write
 from _turns import take_turns
 from _turns import to_records
@@ -133,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--largest", type=float, default=float("inf"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=result_path)
     options = parser.parse_args()
     backend = keras.backend.backend()
     output = options.output or Path(f"outputs/scaling_{backend}.json")

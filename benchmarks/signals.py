@@ -27,6 +27,7 @@ import numpy as np
 import keras_deconv
 from _datasets import load
 from _results import read
+from _results import result_path
 from _results import write
 from render import report
 from stability import BACKBONES
@@ -55,7 +56,7 @@ def main() -> None:
     add("--data-dir", type=Path, help="folder of cifar10.npz")
     add("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     add("--batch-sizes", type=int, nargs="+", default=[64, 2])
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     data = load("cifar10", options.data_dir)
     output = options.output or Path(

@@ -26,6 +26,7 @@ import keras_deconv
 from _datasets import Dataset
 from _datasets import load
 from _results import read
+from _results import result_path
 from _results import write
 from _training import accuracy
 from _training import batches
@@ -88,7 +89,7 @@ def main() -> None:
     add("--batch-size", type=int, default=64)
     add("--learning-rate", type=float, default=1e-3)
     add("--seeds", type=int, nargs="+", default=(0,))
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     data = load("cifar10", options.data_dir)
     output = options.output or Path(

@@ -28,6 +28,7 @@ from _datasets import Dataset
 from _datasets import load
 from _networks import NETWORKS
 from _results import read
+from _results import result_path
 from _results import write
 from _training import accuracy
 from _training import batches
@@ -108,7 +109,7 @@ def main() -> None:
     )
     add("--targets", type=float, nargs="+", default=(0.7, 0.8, 0.9))
     add("--evaluations", type=int, default=8, help="in an epoch")
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     data = load("cifar10", options.data_dir)
     output = options.output or Path(

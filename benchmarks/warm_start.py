@@ -35,6 +35,7 @@ from _datasets import load
 from _finetune import convert
 from _network import build_network
 from _results import read
+from _results import result_path
 from _results import write
 from _training import accuracy
 from _training import steps_per_epoch
@@ -60,7 +61,7 @@ def main() -> None:
     add("--learning-rate", type=float, default=0.05)
     add("--fine-tuning-rates", type=float, nargs="+", default=(0.02, 0.005))
     add("--seeds", type=int, nargs="+", default=(0,))
-    add("--output", type=Path)
+    add("--output", type=result_path)
     options = parser.parse_args()
     name = "applications" if options.applications else options.dataset
     output = options.output or Path(

@@ -31,6 +31,7 @@ import keras_deconv
 from _results import beside
 from _results import environment
 from _results import read
+from _results import result_path
 from _results import write
 from _zoo import LIBRARIES
 from keras_deconv.layers import Whitening
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     add("--models", nargs="+", help="names; all by default")
-    add("--output", type=Path, default=Path("outputs/zoo.json"))
+    add("--output", type=result_path, default=Path("outputs/zoo.json"))
     add("--page", type=Path, nargs="+", metavar="RESULT", help="print the page")
     options = parser.parse_args(arguments)
     if options.page:

@@ -1,3 +1,4 @@
+import argparse
 import datetime
 import json
 
@@ -100,3 +101,13 @@ def test_broken_file(results, tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         results.read(path)
+
+
+def test_option_is_checked_before_a_run(results, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=results.result_path)
+    name = "results/what.json"
+    assert str(parser.parse_args(["--output", name]).output) == name
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--output", "results"])
+    assert "must be NAME.json; got results" in capsys.readouterr().err
