@@ -62,7 +62,9 @@ def _read(layer: Any, store: Any) -> list[Any] | None:
     others = len(layer.weights) - sum(all_kept)
     values = [store[f"{number}"] for number in range(len(store.keys()))]
     found, values = values[:others], values[others:]
-    all_stored = _count_stored(all_kept, [len(each.shape) for each in values])
+    all_stored = _count_stored(
+        len(all_kept), [len(each.shape) for each in values]
+    )
     if all_stored is None:
         return None
     if any(
@@ -81,14 +83,13 @@ def _read(layer: Any, store: Any) -> list[Any] | None:
     return found
 
 
-def _count_stored(all_kept: list[int], ranks: list[int]) -> list[int] | None:
+def _count_stored(statistics: int, ranks: list[int]) -> list[int] | None:
     """Returns how many of these weights are of each set of statistics.
 
-    Those of a layer need not have the same number. `all_kept` is what this
-    layer keeps of each, which goes before all else that fits as well.
+    Those of a layer need not have the same number; their ranks leave but one
+    way to divide them.
     """
-    choices = [[kept, *(n for n in _RANKS if n != kept)] for kept in all_kept]
-    for numbers in itertools.product(*choices):
+    for numbers in itertools.product(_RANKS, repeat=statistics):
         if [rank for n in numbers for rank in _RANKS[n]] == ranks:
             return list(numbers)
     return None
