@@ -126,21 +126,23 @@ def test_root_on_a_gpu_keeps_all_bits(rng):
     compare.assert_close(root, wanted, 1e-4)
 
 
-@pytest.mark.parametrize(("axis", "stride"), [(1, 3), (2, 2), (1, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize(
     "is_known", [True, pytest.param(False, marks=on_tensorflow)]
 )
-def test_every_element_from_the_first_on(axis, stride, is_known):
-    array = np.arange(2 * 7 * 5, dtype="float32").reshape(2, 7, 5)
+@pytest.mark.parametrize("strides", [(3,), (1, 2), (9, 3), (2, 1, 3)])
+def test_every_position_from_the_first_on(strides, is_known, dtype):
+    shape = (2, *(7, 5, 4)[: len(strides)], 3)
+    array = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
 
     def take(inputs):
-        return _engine.take_every(inputs, axis, stride)
+        return _engine.take_every(inputs, strides)
 
     if not is_known:
         import tensorflow as tf
 
-        unknown = tf.TensorSpec((None, None, None), "float32")
+        unknown = tf.TensorSpec((None,) * (len(shape) - 1) + (3,), dtype)
         take = tf.function(take, input_signature=[unknown])
-    every = (slice(None),) * axis + (slice(None, None, stride),)
+    every = (slice(None), *(slice(None, None, stride) for stride in strides))
     found = ops.convert_to_numpy(take(ops.convert_to_tensor(array)))
     np.testing.assert_array_equal(found, array[every])

@@ -66,8 +66,9 @@ class LayoutSettings(BlockSettings):
 
     Args:
         *args: Arguments of the Keras class.
-        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
-            (the paper's text); see `keras_deconv.ops.Blocks`.
+        block_layout: `"strided"` (every so many channels, at no cost),
+            `"interleaved"` (the authors' code) or `"contiguous"` (the
+            paper's text); see `keras_deconv.ops.Blocks`.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -166,10 +167,9 @@ class SamplingSettings(Whitening):
         """
         if self.data_format == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)
-        for axis, size in enumerate(inputs.shape[1:-1], start=1):
-            stride = self.sampling_stride or NEAREST
-            if size is not None:
-                stride = min(stride, max(1, size // _FEWEST))
-            if stride > 1:
-                inputs = take_every(inputs, axis, stride)
-        return ops.expand_dims(inputs, -1)
+        stride = self.sampling_stride or NEAREST
+        strides = [
+            stride if size is None else min(stride, max(1, size // _FEWEST))
+            for size in inputs.shape[1:-1]
+        ]
+        return ops.expand_dims(take_every(inputs, strides), -1)

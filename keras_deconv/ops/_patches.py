@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from keras import ops
 
 from keras_deconv._engine import slice_axis
+from keras_deconv._engine import take_every
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
@@ -53,6 +54,7 @@ def sampled_patches(
         ValueError: If the inputs, padding included, are smaller than the
             kernel.
     """
+    inputs = ops.convert_to_tensor(inputs)
     if data_format == "channels_first":
         inputs = ops.moveaxis(inputs, 1, -1)
     rank = len(kernel_size)
@@ -72,6 +74,8 @@ def sampled_patches(
     steps = [
         stride * sample for stride, sample in zip(strides, samples, strict=True)
     ]
+    if not any(reaches):
+        return ops.expand_dims(take_every(inputs, steps), -1)
     for axis, (reach, dilation, step) in enumerate(
         zip(reaches, dilation_rate, steps, strict=True)
     ):

@@ -176,8 +176,10 @@ def deconvolutionize(
         rules: Settings layer by layer: a list of `(selector, settings)`, of
             which later ones override; `None` for the settings leaves the
             layer as it is. `"paper"`: 15 steps for the first convolution,
-            frozen after 200 training steps; 1 step for depthwise, 3 for
-            grouped ones. `"stem"`: the first convolution alone.
+            frozen after 200 training steps; 1 step for depthwise ones and
+            for the projections of MobileNets and EfficientNets (1 x 1, with
+            "project" in the name), 3 for grouped ones. `"stem"`: the first
+            convolution alone.
         preset: Name of settings in `keras_deconv.PRESETS`. Without one, each
             layer keeps the defaults of its class; dense layers keep their
             block size in any case.

@@ -92,15 +92,31 @@ def is_grouped(path: str, layer: Any) -> bool:
     return getattr(layer, "groups", 1) > 1
 
 
+def is_projection(path: str, layer: Any) -> bool:
+    """Selects the last convolutions of inverted residual blocks.
+
+    By their names, which say so in MobileNets and EfficientNets of
+    keras.applications, keras-cv and keras-hub.
+    """
+    del path
+    return (
+        isinstance(layer, keras.layers.Conv2D)
+        and layer.kernel_size == (1, 1)
+        and "project" in layer.name
+    )
+
+
 def paper_rules(first: Place | None) -> list[Rule]:
     """Returns what the paper's experiments set layer by layer.
 
     The first convolution has 15 steps and is frozen after 200 training
-    steps; depthwise convolutions have 1 step, grouped ones 3.
+    steps; depthwise convolutions and projections have 1 step, grouped
+    convolutions 3.
     """
     rules: list[Rule] = [
         (is_grouped, {"num_iterations": 3}),
         (is_depthwise, {"num_iterations": 1}),
+        (is_projection, {"num_iterations": 1}),
     ]
     if first is not None:
         rules.append((first.path, {"num_iterations": 15, "freeze_after": 200}))

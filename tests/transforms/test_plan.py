@@ -99,6 +99,24 @@ def test_rules_of_the_paper():
     }
 
 
+def test_rules_of_the_paper_find_projections():
+    """One follows each depthwise convolution."""
+    model = keras.applications.MobileNetV2(
+        weights=None, input_shape=(32, 32, 3), alpha=0.35
+    )
+    twin = deconvolutionize(model, rules="paper")
+    steps = {
+        layer.name: layer.num_iterations
+        for layer in twin.layers
+        if hasattr(layer, "num_iterations")
+    }
+    assert steps["block_1_expand"] == 5
+    few = [name for name, count in steps.items() if count == 1]
+    assert sum(name.endswith("_project") for name in few) == 17
+    assert sum(name.endswith("_depthwise") for name in few) == 17
+    assert len(few) == 34
+
+
 def test_first_convolution_is_the_first_that_is_called():
     late = layers.Conv2D(2, 3, name="late")
     inputs = keras.Input((8, 8, 3))
