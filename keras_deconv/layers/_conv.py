@@ -67,8 +67,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         block_layout: `"strided"` (every so many channels, at no cost),
             `"interleaved"` (the authors' code) or `"contiguous"` (the
             paper's text); see `keras_deconv.ops.Blocks`.
-        share_blocks: Whether all blocks share one D. Blocks with a D each
-            have to be contiguous.
+        share_blocks: Whether all blocks share one D. Interleaved ones have
+            to.
         sampling_stride: S. Statistics are taken from every S-th output
             position, on each axis (section 4.5.2). None stands for 3, as in
             the authors' code, and for as much as a wider kernel takes for

@@ -15,6 +15,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "num_iterations": 5,
                 "block_size": 64,
+                "block_layout": "interleaved",
                 "update_every": 1,
                 "sampling_stride": 3,
             }
@@ -24,7 +25,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "fast": MappingProxyType(
             {
                 "num_iterations": 5,
-                "block_size": 16,
+                "block_size": 8,
+                "block_layout": "strided",
                 "update_every": None,
                 "sampling_stride": None,
             }

@@ -29,8 +29,8 @@ class BlockSettings(Whitening):
         block_size: B, channels whitened together. All channels if there are
             fewer; else the greatest common divisor with the channels. The
             cost of D grows with the cube of B.
-        share_blocks: Whether all blocks share one D. Blocks with a D each
-            have to be contiguous.
+        share_blocks: Whether all blocks share one D. Interleaved ones have
+            to.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -39,7 +39,7 @@ class BlockSettings(Whitening):
     def __init__(
         self,
         *args: Any,
-        block_size: int = 16,
+        block_size: int = 8,
         share_blocks: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -75,7 +75,7 @@ class LayoutSettings(BlockSettings):
     def __init__(
         self,
         *args: Any,
-        block_layout: BlockLayout = "interleaved",
+        block_layout: BlockLayout = "strided",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)

@@ -136,7 +136,8 @@ class RunningStatistics:
         def idle() -> tuple[Tensor, Tensor]:
             if self.last is None:
                 return frozen()
-            value = moments.mean(), self._rescaled(moments.variance)
+            mean = ops.stop_gradient(moments.mean())
+            value = mean, self._rescaled(moments.variance)
             if layer.freeze_after is None:
                 return value
             return _choose(is_thawed, value, frozen())

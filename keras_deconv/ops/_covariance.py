@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_deconv._types import Tensor
+from keras_deconv.ops._product import product
 
 
 def mean(columns: Tensor) -> Tensor:
@@ -44,9 +45,10 @@ def scatter(columns: Tensor, mean: Tensor) -> Tensor:
     centred = ops.subtract(columns, mean)
     # With G the gradient of a product X^T X, that of X is X (G + G^T). Left
     # to itself, each factor would take a product of its own with all rows.
-    product = ops.einsum("grf,grh->gfh", ops.stop_gradient(centred), centred)
-    product = product + (product - ops.stop_gradient(product))
-    return (product + ops.swapaxes(product, -1, -2)) / 2
+    constant = ops.swapaxes(ops.stop_gradient(centred), -1, -2)
+    squares = product(constant, centred)
+    squares = squares + (squares - ops.stop_gradient(squares))
+    return (squares + ops.swapaxes(squares, -1, -2)) / 2
 
 
 def pool(
