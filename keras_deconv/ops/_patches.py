@@ -1,8 +1,10 @@
 """Patches: what each position of a convolution sees of its input."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Self
 
 from keras import ops
 
@@ -58,29 +60,26 @@ def sampled_patches(
     if data_format == "channels_first":
         inputs = ops.moveaxis(inputs, 1, -1)
     rank = len(kernel_size)
-    strides = _per_axis(strides, rank)
-    dilation_rate = _per_axis(dilation_rate, rank)
-    reaches = [
-        (size - 1) * dilation
-        for size, dilation in zip(kernel_size, dilation_rate, strict=True)
+    axes = [
+        _Axis.of(_size(inputs, axis), padding, *geometry)
+        for axis, geometry in enumerate(
+            zip(
+                kernel_size,
+                _per_axis(strides, rank),
+                _per_axis(dilation_rate, rank),
+                _per_axis(sampling_stride, rank),
+                strict=True,
+            ),
+            start=1,
+        )
     ]
-    if padding == "same":
-        inputs = _pad_same(inputs, reaches, strides)
-    elif padding == "causal":
-        before = [(reach, 0) for reach in reaches]
-        inputs = ops.pad(inputs, [(0, 0), *before, (0, 0)])
-    _check_sizes(inputs, reaches)
-    samples = _per_axis(sampling_stride, rank)
-    steps = [
-        stride * sample for stride, sample in zip(strides, samples, strict=True)
-    ]
-    if not any(reaches):
-        return ops.expand_dims(take_every(inputs, steps), -1)
-    for axis, (reach, dilation, step) in enumerate(
-        zip(reaches, dilation_rate, steps, strict=True)
-    ):
+    if not any(axis.reach for axis in axes):
+        positions = take_every(inputs, [axis.step for axis in axes])
+        return ops.expand_dims(positions, -1)
+    inputs = _frame(inputs, axes)
+    for index, axis in enumerate(axes):
         # The axes before have become two each, of positions and of taps.
-        inputs = _windows(inputs, 2 * axis + 1, reach, dilation, step)
+        inputs = _windows(inputs, 2 * index + 1, axis)
     positions, taps = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
     inputs = ops.transpose(inputs, (0, *positions, 2 * rank + 1, *taps))
     counts = [_size(inputs, axis) for axis in range(1, rank + 1)]
@@ -88,44 +87,126 @@ def sampled_patches(
     return ops.reshape(inputs, (-1, *counts, channels, num_taps))
 
 
-def _check_sizes(inputs: Tensor, reaches: Sequence[int]) -> None:
-    sizes = inputs.shape[1:-1]
-    for size, reach in zip(sizes, reaches, strict=True):
-        if size is not None and size <= reach:
-            raise ValueError(
-                "Inputs must not be smaller than the kernel, padding and "
-                f"dilation included. Received: sizes {tuple(sizes)}, kernel "
-                f"of {tuple(reach + 1 for reach in reaches)}"
-            )
-
-
-def _windows(
-    inputs: Tensor, axis: int, reach: int, dilation: int, step: int
-) -> Tensor:
-    """Replaces an axis by two: positions, and the taps that each sees.
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """Where the patches lie along one spatial axis.
 
     The axis is cut into cells of `step`, one for each position, in which
     what it sees begins. A strided slice for each tap would do as well, but
     its gradient is an array of the size of the input for each of them.
+
+    Attributes:
+        before: Zeros that the padding puts before the first position.
+        reach: From the first tap to the last.
+        dilation: From a tap to the next.
+        step: From a sampled position to the next.
+        count: Sampled positions; a tensor if the size is one.
     """
-    count = (_size(inputs, axis) - reach - 1) // step + 1
-    # Taps by the cell that they lie in, counted from that of the position.
-    cells = itertools.groupby(
-        range(0, reach + 1, dilation), lambda offset: offset // step
-    )
-    taps = {cell: [offset % step for offset in group] for cell, group in cells}
-    num_cells = count + max(taps)
-    inputs = _resize(inputs, axis, num_cells * step)
+
+    before: Tensor
+    reach: int
+    dilation: int
+    step: int
+    count: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        size: Tensor,
+        padding: Padding,
+        kernel_size: int,
+        stride: int,
+        dilation: int,
+        sampling: int,
+    ) -> Self:
+        """Describes an axis of a size, which may be a tensor.
+
+        Raises:
+            ValueError: If the size, padding included, is below the kernel.
+        """
+        reach = (kernel_size - 1) * dilation
+        before, total = _padding(size, padding, reach, stride)
+        size = size + total
+        if isinstance(size, int) and size <= reach:
+            raise ValueError(
+                "Inputs must not be smaller than the kernel, padding and "
+                f"dilation included. Received: a size of {size}, a kernel "
+                f"of {reach + 1}"
+            )
+        step = stride * sampling
+        return cls(
+            before, reach, dilation, step, (size - reach - 1) // step + 1
+        )
+
+    @property
+    def taps(self) -> dict[int, list[int]]:
+        """Taps by the cell that they lie in, counted from the position's."""
+        cells = itertools.groupby(
+            range(0, self.reach + 1, self.dilation),
+            lambda offset: offset // self.step,
+        )
+        return {
+            cell: [offset % self.step for offset in group]
+            for cell, group in cells
+        }
+
+    @property
+    def num_cells(self) -> Tensor:
+        return self.count + max(self.taps)
+
+
+def _padding(
+    size: Tensor, padding: Padding, reach: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Returns how many zeros go before an axis, and how many there are.
+
+    With `"same"`, a valid convolution gives `ceil(size / stride)` outputs,
+    and an odd zero goes to the end, as every backend has it.
+    """
+    if padding == "valid":
+        return 0, 0
+    if padding == "causal":
+        return reach, reach
+    total = reach
+    if stride > 1:
+        total = _at_least_zero(reach - (size - 1) % stride)
+    return total // 2, total
+
+
+def _frame(inputs: Tensor, axes: Sequence[_Axis]) -> Tensor:
+    """Makes axes of whole cells: puts zeros around them, or cuts them off."""
+    sizes = [axis.num_cells * axis.step for axis in axes]
+    pad_width = [
+        (axis.before, _at_least_zero(size - axis.before - known))
+        for axis, size, known in zip(
+            axes,
+            sizes,
+            (_size(inputs, index) for index in range(1, len(axes) + 1)),
+            strict=True,
+        )
+    ]
+    if not all(isinstance(n, int) and n == 0 for pad in pad_width for n in pad):
+        inputs = ops.pad(inputs, [(0, 0), *pad_width, (0, 0)])
+    for index, size in enumerate(sizes, start=1):
+        inputs = slice_axis(inputs, index, 0, size)
+    return inputs
+
+
+def _windows(inputs: Tensor, index: int, axis: _Axis) -> Tensor:
+    """Replaces an axis by two: positions, and the taps that each sees."""
     sizes = [_size(inputs, other) for other in range(1, len(inputs.shape))]
-    sizes[axis - 1 : axis] = [num_cells, step]
+    sizes[index - 1 : index] = [axis.num_cells, axis.step]
     inputs = ops.reshape(inputs, (-1, *sizes))
     parts = [
         _take_taps(
-            slice_axis(inputs, axis, cell, count), axis + 1, within, dilation
+            slice_axis(inputs, index, cell, axis.count),
+            index + 1,
+            within,
+            axis.dilation,
         )
-        for cell, within in taps.items()
+        for cell, within in axis.taps.items()
     ]
-    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis + 1)
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, index + 1)
 
 
 def _take_taps(
@@ -135,39 +216,6 @@ def _take_taps(
         return slice_axis(inputs, axis, within[0], len(within))
     every = (slice(None),) * axis
     return inputs[(*every, slice(within[0], within[-1] + 1, dilation))]
-
-
-def _resize(inputs: Tensor, axis: int, size: Tensor) -> Tensor:
-    """Cuts off, or appends zeros to, the end of an axis."""
-    missing = _at_least_zero(size - _size(inputs, axis))
-    if not (isinstance(missing, int) and missing == 0):
-        widths = [(0, 0)] * len(inputs.shape)
-        widths[axis] = (0, missing)
-        inputs = ops.pad(inputs, widths)
-    return slice_axis(inputs, axis, 0, size)
-
-
-def _pad_same(
-    inputs: Tensor, reaches: Sequence[int], strides: Sequence[int]
-) -> Tensor:
-    """Pads so that a valid convolution gives `ceil(size / stride)` outputs.
-
-    An odd amount puts the extra zero at the end, as every backend does.
-    """
-    if not any(reaches):
-        return inputs
-    pad_width = [(0, 0)]
-    for axis, (reach, stride) in enumerate(
-        zip(reaches, strides, strict=True), start=1
-    ):
-        if stride == 1:
-            total = reach
-        else:
-            size = _size(inputs, axis)
-            total = _at_least_zero(reach - (size - 1) % stride)
-        pad_width.append((total // 2, total - total // 2))
-    pad_width.append((0, 0))
-    return ops.pad(inputs, pad_width)
 
 
 def _size(inputs: Tensor, axis: int) -> Tensor:

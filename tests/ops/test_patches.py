@@ -145,13 +145,10 @@ def test_unknown_sizes_give_the_same_patches(correlated, padding, strides):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"sampling_stride": 3},
-        {"dilation_rate": 2},
-    ],
+    ("settings", "kernel"),
+    [({}, 3), ({"sampling_stride": 3}, 3), ({"dilation_rate": 2}, 5)],
 )
-def test_inputs_smaller_than_the_kernel_are_refused(settings):
-    with pytest.raises(ValueError, match=r"smaller than the kernel.*\(9, 2\)"):
+def test_inputs_smaller_than_the_kernel_are_refused(settings, kernel):
+    message = rf"smaller than the kernel.*size of 2, a kernel of {kernel}"
+    with pytest.raises(ValueError, match=message):
         sampled_patches(np.zeros((3, 9, 2, 4)), (3, 3), **settings)
