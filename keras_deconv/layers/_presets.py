@@ -25,7 +25,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "fast": MappingProxyType(
             {
                 "num_iterations": 5,
-                "block_size": 8,
+                "block_size": 16,
                 "block_layout": "strided",
                 "update_every": None,
                 "sampling_stride": None,

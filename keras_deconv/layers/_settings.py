@@ -39,7 +39,7 @@ class BlockSettings(Whitening):
     def __init__(
         self,
         *args: Any,
-        block_size: int = 8,
+        block_size: int = 16,
         share_blocks: bool = True,
         **kwargs: Any,
     ) -> None:
