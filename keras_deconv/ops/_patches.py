@@ -74,8 +74,8 @@ def sampled_patches(
         )
     ]
     if not any(axis.reach for axis in axes):
-        positions = take_every(inputs, [axis.step for axis in axes])
-        return ops.expand_dims(positions, -1)
+        inputs = take_every(inputs, [axis.step for axis in axes])
+        return ops.expand_dims(inputs, -1)
     inputs = _frame(inputs, axes)
     for index, axis in enumerate(axes):
         # The axes before have become two each, of positions and of taps.
