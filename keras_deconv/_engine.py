@@ -102,7 +102,10 @@ def take_every(inputs: Any, strides: Sequence[int]) -> Any:
 
         # There is none of three axes in float64.
         if inputs.dtype == tf.float32:
-            return tf.nn.avg_pool(inputs, 1, list(strides), "VALID")
+            axes = "DHW"[-len(strides) :]
+            return tf.nn.avg_pool(
+                inputs, 1, list(strides), "VALID", f"N{axes}C"
+            )
     every = [slice(None, None, stride) for stride in strides]
     return inputs[(slice(None), *every)]
 

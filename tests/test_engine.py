@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 import compare
+import gradients
 import keras_deconv
 import oracle
 import products
@@ -146,3 +147,18 @@ def test_every_position_from_the_first_on(strides, is_known, dtype):
     every = (slice(None), *(slice(None, None, stride) for stride in strides))
     found = ops.convert_to_numpy(take(ops.convert_to_tensor(array)))
     np.testing.assert_array_equal(found, array[every])
+
+
+@pytest.mark.parametrize("strides", [(3,), (1, 2), (9, 3), (2, 1, 3)])
+def test_gradient_of_every_position(strides, rng):
+    shape = (2, *(7, 5, 4)[: len(strides)], 3)
+    every = (slice(None), *(slice(None, None, stride) for stride in strides))
+    wanted = np.zeros(shape, "float32")
+    wanted[every] = upstream = rng.normal(size=wanted[every].shape)
+
+    def take(inputs):
+        return _engine.take_every(inputs, strides)
+
+    inputs = ops.ones(shape)
+    found = gradients.gradient(take, inputs, upstream.astype("float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), wanted)
