@@ -152,7 +152,6 @@ def image_whitener(images: np.ndarray, size: int, iterations: int) -> Any:
         channels,
         size,
         block_size=channels,
-        block_layout="contiguous",
         num_iterations=iterations,
         sampling_stride=3,
         name=f"patches_of_{size}_x_{size}",

@@ -91,8 +91,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.
-        differentiate: Whether the gradient goes through mean and D, on steps
-            that compute a new D. In between they are constants.
+        differentiate: Whether the gradient goes through mean and D; in
+            between two D, through the mean.
         synchronized: Whether replicas of a model that is trained on several
             devices whiten by the statistics of the whole batch, or each by
             those of its own share.

@@ -15,7 +15,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "num_iterations": 5,
                 "block_size": 64,
-                "block_layout": "interleaved",
                 "update_every": 1,
                 "sampling_stride": 3,
             }
@@ -26,7 +25,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "num_iterations": 5,
                 "block_size": 16,
-                "block_layout": "strided",
                 "update_every": None,
                 "sampling_stride": None,
             }

@@ -75,7 +75,7 @@ class LayoutSettings(BlockSettings):
     def __init__(
         self,
         *args: Any,
-        block_layout: BlockLayout = "strided",
+        block_layout: BlockLayout = "interleaved",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)

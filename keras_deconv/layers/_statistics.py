@@ -136,8 +136,7 @@ class RunningStatistics:
         def idle() -> tuple[Tensor, Tensor]:
             if self.last is None:
                 return frozen()
-            mean = ops.stop_gradient(moments.mean())
-            value = mean, self._rescaled(moments.variance)
+            value = moments.mean(), self._rescaled(moments.variance)
             if layer.freeze_after is None:
                 return value
             return _choose(is_thawed, value, frozen())

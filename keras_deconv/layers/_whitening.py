@@ -61,8 +61,7 @@ class Whitening(keras.layers.Layer):
         freeze_after: Training steps after which the moving averages are
             used for good (the paper: 200 for the first layer), or None.
         differentiate: Whether the gradient of the inputs goes through mean
-            and D, on steps that compute a new D. In between they are
-            constants.
+            and D; in between two D, through the mean.
         synchronized: Whether replicas of a model that is trained on several
             devices whiten by the statistics of the whole batch, or each by
             those of its own share. JAX has no shares but in `shard_map`.

@@ -76,8 +76,6 @@ def expected(name, layer):
         settings["num_iterations"] = 1 if name == "mobilenet_v2" else 5
     elif block is not None:
         settings["block_size"] = block
-        if not isinstance(layer, keras.layers.Dense):
-            settings["block_layout"] = "interleaved"
     if steps >= 10:
         settings["freeze_after"] = 200
     return settings
@@ -96,7 +94,6 @@ def test_plan_of_efficientnet(settings_for):
         | {
             "num_iterations": 10,
             "block_size": 64,
-            "block_layout": "interleaved",
             "sampling_stride": 3,
             "freeze_after": 200,
         },

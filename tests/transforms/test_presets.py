@@ -15,7 +15,7 @@ def test_preset_sets_what_each_layer_has(name):
     head = networks.layer_named(twin, "head")
     for setting, value in PRESETS[name].items():
         assert getattr(conv, setting) == value
-        if setting not in {"block_size", "block_layout", "sampling_stride"}:
+        if setting not in {"block_size", "sampling_stride"}:
             assert getattr(head, setting) == value
 
 

@@ -13,9 +13,7 @@ from oracle import patches
 def conv(correlated):
     """A layer whose D is not yet that of its inputs; and inputs."""
     inputs = correlated(4, 6, 6, 2)
-    layer = keras_deconv.DeconvConv2D(
-        3, 2, block_layout="contiguous", sampling_stride=1
-    )
+    layer = keras_deconv.DeconvConv2D(3, 2, sampling_stride=1)
     layer(inputs, training=True)
     return layer, inputs
 
