@@ -64,9 +64,9 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         block_size: B, channels whitened together. All channels if there are
             fewer; else the greatest common divisor with the channels. The
             cost of D grows with the cube of B.
-        block_layout: `"strided"` (every so many channels, at no cost),
-            `"interleaved"` (the authors' code) or `"contiguous"` (the
-            paper's text); see `keras_deconv.ops.Blocks`.
+        block_layout: `"interleaved"` (the authors' code), `"contiguous"`
+            (the paper's text) or `"strided"` (the cheapest, with which deep
+            networks learn more slowly); see `keras_deconv.ops.Blocks`.
         share_blocks: Whether all blocks share one D. Interleaved ones have
             to.
         sampling_stride: S. Statistics are taken from every S-th output

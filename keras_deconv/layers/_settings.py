@@ -66,9 +66,9 @@ class LayoutSettings(BlockSettings):
 
     Args:
         *args: Arguments of the Keras class.
-        block_layout: `"strided"` (every so many channels, at no cost),
-            `"interleaved"` (the authors' code) or `"contiguous"` (the
-            paper's text); see `keras_deconv.ops.Blocks`.
+        block_layout: `"interleaved"` (the authors' code), `"contiguous"`
+            (the paper's text) or `"strided"` (the cheapest, with which deep
+            networks learn more slowly); see `keras_deconv.ops.Blocks`.
         **kwargs: More arguments of the Keras class.
     """
 
