@@ -7,7 +7,6 @@ with the kernel instead of the whitening being folded into it.
 """
 
 import itertools
-import math
 
 import numpy as np
 
@@ -78,35 +77,23 @@ def patches(inputs, kernel_size, strides, dilation_rate):
     return out.reshape(*out.shape[:-2], -1)
 
 
-def block_of(features, num_blocks, layout, taps=1):
-    """Returns, for each block, the features in it, in order.
-
-    Of features `(channel, tap)`, which count taps first.
-    """
+def block_of(features, num_blocks, layout):
+    """Returns, for each block, the features in it, in order."""
     index = np.arange(features)
-    if layout == "strided":
-        channels = index.reshape(-1, taps)
-        return [channels[b::num_blocks].T.ravel() for b in range(num_blocks)]
     if layout == "interleaved":
         return [index[index % num_blocks == b] for b in range(num_blocks)]
     return np.split(index, num_blocks)
 
 
 def statistics(
-    columns,
-    num_blocks,
-    layout,
-    num_iterations,
-    epsilon,
-    share_blocks=True,
-    taps=1,
+    columns, num_blocks, layout, num_iterations, epsilon, share_blocks=True
 ):
     """Returns a mean and a D for each block of columns `(rows, features)`.
 
     They are `(num_blocks, F)` and `(num_blocks, F, F)`. Blocks that share
     theirs pool their rows.
     """
-    parts = block_of(columns.shape[1], num_blocks, layout, taps)
+    parts = block_of(columns.shape[1], num_blocks, layout)
     samples = [columns[:, part] for part in parts]
     if share_blocks:
         samples = [np.concatenate(samples)] * num_blocks
@@ -122,10 +109,10 @@ def statistics(
     return np.stack(means), np.stack(deconvs)
 
 
-def whiten(columns, num_blocks, layout, means, deconvs, taps=1):
+def whiten(columns, num_blocks, layout, means, deconvs):
     """Returns `(x - mean) D` in the place of each block's features."""
     whitened = np.empty_like(columns)
-    parts = block_of(columns.shape[1], num_blocks, layout, taps)
+    parts = block_of(columns.shape[1], num_blocks, layout)
     for part, mean, deconv in zip(parts, means, deconvs, strict=True):
         whitened[:, part] = (columns[:, part] - mean) @ deconv
     return whitened
@@ -177,7 +164,6 @@ def deconv_conv(
     filters = kernel.shape[-1] // groups
     num_blocks = per_group // block_size
     matrices = 1 if share_blocks else num_blocks
-    taps = math.prod(kernel_size)
     outputs, means, deconvs = [], [], []
     for group in range(groups):
         x = inputs[..., group * per_group : (group + 1) * per_group]
@@ -196,7 +182,6 @@ def deconv_conv(
                 num_iterations,
                 epsilon,
                 share_blocks,
-                taps,
             )
         else:
             own = slice(group * matrices, (group + 1) * matrices)
@@ -204,7 +189,7 @@ def deconv_conv(
                 [value[own] for value in given], num_blocks, share_blocks
             )
         columns = every.reshape(-1, len(w))
-        y = whiten(columns, num_blocks, layout, *values, taps) @ w
+        y = whiten(columns, num_blocks, layout, *values) @ w
         outputs.append(y.reshape(*every.shape[:-1], filters))
         mean, deconv = stored(values, share_blocks)
         means.append(mean)

@@ -64,11 +64,10 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         block_size: B, channels whitened together. All channels if there are
             fewer; else the greatest common divisor with the channels. The
             cost of D grows with the cube of B.
-        block_layout: `"interleaved"` (the authors' code), `"contiguous"`
-            (the paper's text) or `"strided"` (the cheapest, with which deep
-            networks learn more slowly); see `keras_deconv.ops.Blocks`.
-        share_blocks: Whether all blocks share one D. Interleaved ones have
-            to.
+        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
+            (the paper's text); see `keras_deconv.ops.Blocks`.
+        share_blocks: Whether all blocks share one D. Blocks with a D each
+            have to be contiguous.
         sampling_stride: S. Statistics are taken from every S-th output
             position, on each axis (section 4.5.2). None stands for 3, as in
             the authors' code, and for as much as a wider kernel takes for

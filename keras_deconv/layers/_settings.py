@@ -29,8 +29,8 @@ class BlockSettings(Whitening):
         block_size: B, channels whitened together. All channels if there are
             fewer; else the greatest common divisor with the channels. The
             cost of D grows with the cube of B.
-        share_blocks: Whether all blocks share one D. Interleaved ones have
-            to.
+        share_blocks: Whether all blocks share one D. Blocks with a D each
+            have to be contiguous.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -66,9 +66,8 @@ class LayoutSettings(BlockSettings):
 
     Args:
         *args: Arguments of the Keras class.
-        block_layout: `"interleaved"` (the authors' code), `"contiguous"`
-            (the paper's text) or `"strided"` (the cheapest, with which deep
-            networks learn more slowly); see `keras_deconv.ops.Blocks`.
+        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
+            (the paper's text); see `keras_deconv.ops.Blocks`.
         **kwargs: More arguments of the Keras class.
     """
 

@@ -1,15 +1,11 @@
 """Blocks: the groups of features that are whitened together."""
 
 import dataclasses
-from typing import TypeAlias
 
 from keras import ops
 
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
-
-# A shape, and the order in which its axes are then put.
-_Step: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +26,7 @@ class Blocks:
             `f % count`, so that every block sees all channels at staggered
             taps, as the authors' convolutions do. `"contiguous"` gives each
             block B whole channels, as the paper's text and the authors'
-            dense layers do. `"strided"` puts channel `c`, whole, into block
-            `c % count`, which costs no copy of a kernel.
+            dense layers do.
         shared: Whether the blocks of a convolution group share one D.
             Interleaved blocks always do: that neighbouring taps have nearly
             the same statistics is what makes one D serve them.
@@ -62,7 +57,14 @@ class Blocks:
 
 def split_columns(patches: Tensor, blocks: Blocks) -> Tensor:
     """Deals patches `(..., C, taps)` into columns `(matrices, rows, F)`."""
-    shape, axes = _deal_columns(blocks)
+    if blocks.layout == "interleaved":
+        shape = (-1, blocks.groups, blocks.features, blocks.count)
+        axes = (1, 0, 3, 2)
+    else:
+        shape = (-1, blocks.groups, blocks.count, blocks.features)
+        axes = (1, 0, 2, 3)
+    if not blocks.shared:
+        axes = (1, 2, 0, 3)
     columns = ops.transpose(ops.reshape(patches, shape), axes)
     return ops.reshape(columns, (blocks.matrices, -1, blocks.features))
 
@@ -73,7 +75,13 @@ def merge_columns(columns: Tensor, blocks: Blocks) -> Tensor:
     The inverse of `split_columns`, with all leading axes of the patches
     flattened into one.
     """
-    patches = _undo(columns, *_deal_columns(blocks))
+    if blocks.shared:
+        shape = (blocks.groups, -1, blocks.count, blocks.features)
+        axes = (1, 0, 3, 2) if blocks.layout == "interleaved" else (1, 0, 2, 3)
+    else:
+        shape = (blocks.groups, blocks.count, -1, blocks.features)
+        axes = (2, 0, 1, 3)
+    patches = ops.transpose(ops.reshape(columns, shape), axes)
     return ops.reshape(patches, (-1, blocks.channels, blocks.taps))
 
 
@@ -89,8 +97,12 @@ def split_kernel(kernel: Tensor, blocks: Blocks) -> Tensor:
         `(matrices, F, F)` reaches every block. Filters are O / groups, times
         the blocks that share a D.
     """
-    for shape, axes in _deal_kernel(blocks):
-        kernel = ops.transpose(ops.reshape(kernel, shape), axes)
+    per_group = blocks.channels // blocks.groups
+    kernel = ops.reshape(kernel, (blocks.taps, per_group, blocks.groups, -1))
+    kernel = ops.transpose(kernel, (2, 1, 0, 3))
+    if blocks.layout == "contiguous" and blocks.shared:
+        shape = (blocks.groups, blocks.count, blocks.features, -1)
+        kernel = ops.transpose(ops.reshape(kernel, shape), (0, 2, 1, 3))
     return ops.reshape(kernel, (blocks.matrices, blocks.features, -1))
 
 
@@ -104,45 +116,9 @@ def merge_kernel(
         blocks: The blocks of the layer.
         shape: Shape of the kernel, `(*kernel_size, C / groups, O)`.
     """
-    for step in reversed(_deal_kernel(blocks)):
-        kernel = _undo(kernel, *step)
-    return ops.reshape(kernel, shape)
-
-
-def _deal_columns(blocks: Blocks) -> _Step:
-    """Returns the shape of patches, and its axes in the order of columns."""
-    groups, size, count = blocks.groups, blocks.block_size, blocks.count
-    shape: tuple[int, ...]
-    features: tuple[int, ...]
-    if blocks.layout == "interleaved":
-        shape, block, features = (-1, groups, blocks.features, count), 3, (2,)
-    elif blocks.layout == "strided":
-        shape = (-1, groups, size, count, blocks.taps)
-        block, features = 3, (4, 2)
-    else:
-        shape, block, features = (-1, groups, count, blocks.features), 2, (3,)
-    rows = (0, block) if blocks.shared else (block, 0)
-    return shape, (1, *rows, *features)
-
-
-def _deal_kernel(blocks: Blocks) -> list[_Step]:
-    """Returns shapes of a kernel, each with the order its axes are put in."""
-    groups, size, count = blocks.groups, blocks.block_size, blocks.count
-    if blocks.layout == "strided":
-        # With one D for all of them, the order a kernel has.
-        order = (3, 0, 1, 2, 4) if blocks.shared else (3, 2, 0, 1, 4)
-        return [((blocks.taps, size, count, groups, -1), order)]
-    steps: list[_Step] = [
-        ((blocks.taps, size * count, groups, -1), (2, 1, 0, 3))
-    ]
+    per_group = blocks.channels // blocks.groups
     if blocks.layout == "contiguous" and blocks.shared:
-        steps.append(((groups, count, blocks.features, -1), (0, 2, 1, 3)))
-    return steps
-
-
-def _undo(
-    values: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]
-) -> Tensor:
-    """Undoes a reshape to `shape`, followed by a transposition to `axes`."""
-    values = ops.reshape(values, [shape[axis] for axis in axes])
-    return ops.transpose(values, sorted(range(len(axes)), key=axes.__getitem__))
+        split = (blocks.groups, blocks.features, blocks.count, -1)
+        kernel = ops.transpose(ops.reshape(kernel, split), (0, 2, 1, 3))
+    kernel = ops.reshape(kernel, (blocks.groups, per_group, blocks.taps, -1))
+    return ops.reshape(ops.transpose(kernel, (2, 1, 0, 3)), shape)

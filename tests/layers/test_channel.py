@@ -12,7 +12,6 @@ from authors import ChannelDeconv
 CASES = {
     "one_block": ({}, (4, 6, 5, 4)),
     "interleaved": ({"block_size": 2, "sampling_stride": 1}, (3, 4, 5, 6)),
-    "strided": ({"block_size": 2, "block_layout": "strided"}, (3, 5, 6, 6)),
     "remaining": ({"block_size": 2}, (4, 6, 7, 5)),
     "own_blocks_and_remaining": (
         {
@@ -109,7 +108,7 @@ def test_rank_out_of_range_is_refused(shape, found):
             "`data_format` must be one of.*'channels_middle'",
         ),
         (
-            {"share_blocks": False, "block_layout": "interleaved"},
+            {"share_blocks": False},
             "`share_blocks` must be True with interleaved.*'interleaved'",
         ),
         ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),

@@ -34,7 +34,7 @@ FEW_STEPS = st.integers(-1, 9) | JUNK.filter(
     lambda value: not isinstance(value, int) or value < 9
 )
 SETTINGS = {
-    "block_layout": st.sampled_from(["interleaved", "contiguous", "strided"]),
+    "block_layout": st.sampled_from(["interleaved", "contiguous"]),
     "block_size": st.integers(1, 8),
     "data_format": st.sampled_from([None, "channels_first", "channels_last"]),
     "differentiate": st.booleans(),

@@ -11,10 +11,6 @@ CASES = {
     "one_block": Blocks(4, 9, block_size=4),
     "interleaved": Blocks(6, 9, block_size=2),
     "contiguous": Blocks(6, 9, block_size=2, layout="contiguous"),
-    "strided": Blocks(6, 9, block_size=2, layout="strided"),
-    "strided_groups": Blocks(
-        8, 9, block_size=2, groups=2, layout="strided", shared=False
-    ),
     "own_blocks": Blocks(6, 9, block_size=2, layout="contiguous", shared=False),
     "own_blocks_of_groups": Blocks(
         8, 9, block_size=2, groups=2, layout="contiguous", shared=False

@@ -12,17 +12,12 @@ LAYERS = {
     "one-block": (keras_deconv.DeconvConv2D, {"filters": 2}, 3),
     "interleaved": (
         keras_deconv.DeconvConv2D,
-        {"filters": 2, "block_size": 2, "block_layout": "interleaved"},
+        {"filters": 2, "block_size": 2},
         4,
     ),
     "contiguous": (
         keras_deconv.DeconvConv2D,
         {"filters": 2, "block_size": 2, "block_layout": "contiguous"},
-        4,
-    ),
-    "strided": (
-        keras_deconv.DeconvConv2D,
-        {"filters": 2, "block_size": 2, "block_layout": "strided"},
         4,
     ),
     "groups": (keras_deconv.DeconvConv2D, {"filters": 4, "groups": 2}, 4),
@@ -50,7 +45,7 @@ def expected_kernel(layer, deconv, channel):
     group, own = divmod(channel, per_group)
     row = own * taps + np.ravel_multi_index((1, 1), layer.kernel_size)
     kernel = np.zeros((per_group, taps))
-    for part in block_of(per_group * taps, blocks.count, blocks.layout, taps):
+    for part in block_of(per_group * taps, blocks.count, blocks.layout):
         if row not in part:
             continue
         at = list(part).index(row)
