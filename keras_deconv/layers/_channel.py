@@ -1,6 +1,5 @@
 """Whitening of channels alone, as a layer of its own."""
 
-import functools
 from typing import Any
 
 import keras
@@ -119,9 +118,9 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         for statistics in self.all_statistics():
             channels = statistics.blocks.channels
             part = slice_axis(inputs, len(inputs.shape) - 1, start, channels)
-            affine = functools.partial(_affine, statistics)
-            kernel, bias = statistics(part, training, affine)
-            part = ops.matmul(part, ops.cast(kernel, self.compute_dtype))
+            kernel, bias = statistics(part, training, _identity(channels), None)
+            kernel = ops.cast(kernel[0], self.compute_dtype)
+            part = ops.matmul(part, kernel)
             parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
             start += channels
         outputs = ops.concatenate(parts, axis=-1)
@@ -152,9 +151,10 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         plain.trainable = self.trainable
         start, kernel, biases = 0, 0, []
         for statistics in self.all_statistics():
-            stop = start + statistics.blocks.channels
-            part, bias = _affine(statistics, statistics.moving_values())
-            kernel += ops.pad(part, [(start, channels - stop)] * 2)
+            width = statistics.blocks.channels
+            stop = start + width
+            part, bias = statistics.fold(_identity(width), None)
+            kernel += ops.pad(part[0], [(start, channels - stop)] * 2)
             biases.append(bias)
             start = stop
         plain.kernel.assign(ops.reshape(kernel, plain.kernel.shape))
@@ -176,12 +176,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         )
 
 
-def _affine(
-    statistics: RunningStatistics, value: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Returns A `(C, C)` and b `(C,)`, so that `x A + b` is whitened."""
-    channels = statistics.blocks.channels
+def _identity(channels: int) -> Tensor:
+    """Returns the kernel `(1, C, C)` that leaves channels as they are."""
     # A constant: OpenVINO has no `eye` of TensorFlow.
-    identity = ops.convert_to_tensor(np.eye(channels, dtype="float32")[None])
-    kernel, bias = statistics.fold(identity, None, value)
-    return kernel[0], bias
+    return ops.convert_to_tensor(np.eye(channels, dtype="float32")[None])

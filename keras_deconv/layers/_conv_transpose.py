@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import full_precision
 from keras_deconv._types import Tensor
 from keras_deconv.layers._kernel import KernelWhitening
 from keras_deconv.layers._settings import LayoutSettings
@@ -28,11 +29,7 @@ class TransposeWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     """Mixin: whitens the channels that a transposed convolution spreads."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        def use(value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            mean, deconv = value
-            return self._channel_mean(mean), self._whiten(deconv)
-
-        mean, kernel = self._statistics(inputs, training, use)
+        mean, kernel = self._whiten(inputs, training)
         inputs = self._add_bias(inputs, -mean)
         kernel = ops.cast(kernel, self.compute_dtype)
         return self._finish(self._linear(inputs, kernel), self.bias)
@@ -44,12 +41,12 @@ class TransposeWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
             ValueError: If the layer is not built.
         """
         plain = make_twin(self, self.plain_class)
-        mean, deconv = self._statistics.moving_values()
-        plain.kernel.assign(self._whiten(deconv))
+        mean, kernel = self._whiten()
+        plain.kernel.assign(kernel)
         if self.bias is not None:
             plain.bias.assign(self.bias)
         shape = self.get_build_config()["input_shape"]
-        centre = self._subtraction(shape, self._channel_mean(mean))
+        centre = self._subtraction(shape, mean)
         folded = keras.Sequential(
             [keras.Input(batch_shape=shape), centre, plain], name=self.name
         )
@@ -97,21 +94,31 @@ class TransposeWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
             dilation_rate=self.dilation_rate,
         )
 
-    def _whiten(self, deconv: Tensor) -> Tensor:
-        """Returns the kernel `(height, width, O, C)` multiplied with D."""
-        shape = self.kernel.shape
-        kernel = ops.reshape(self.kernel, (1, -1, shape[-1]))
-        kernel = ops.transpose(kernel, (0, 2, 1))
-        no_mean = ops.zeros(deconv.shape[:-1], deconv.dtype)
-        kernel, _ = self._statistics.fold(kernel, None, (no_mean, deconv))
-        return ops.reshape(ops.transpose(kernel, (0, 2, 1)), shape)
+    def _whiten(
+        self, inputs: Tensor = None, training: bool | None = False
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the mean of each channel, `(C,)`, and the whitened kernel.
 
-    def _channel_mean(self, mean: Tensor) -> Tensor:
-        """Returns the mean of each channel, `(C,)`; blocks share theirs."""
-        blocks = self._statistics.blocks
+        Without inputs, both are by the moving averages.
+        """
+        statistics = self._statistics
+        blocks = statistics.blocks
+        # `(height, width, O, C)`: channels come last.
+        shape = tuple(self.kernel.shape)
+        kernel = ops.cast(self.kernel, self.statistics_dtype)
+        kernel = ops.transpose(ops.reshape(kernel, (-1, shape[-1])))
+        split = deconv_ops.split_kernel(kernel, blocks)
+        with full_precision():
+            mean, folded = statistics.whiten(inputs, training, split)
+        folded = deconv_ops.merge_kernel(folded, blocks, tuple(kernel.shape))
+        # Blocks that share a D share its mean.
         rows = blocks.count if blocks.shared else 1
         mean = ops.repeat(ops.expand_dims(mean, 1), rows, axis=1)
-        return ops.reshape(deconv_ops.merge_columns(mean, blocks), (-1,))
+        mean = deconv_ops.merge_columns(mean, blocks)
+        return (
+            ops.reshape(mean, (-1,)),
+            ops.reshape(ops.transpose(folded), shape),
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_deconv")

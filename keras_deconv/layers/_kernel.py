@@ -28,7 +28,9 @@ class KernelWhitening(Whitening):
         self.moving_mean, self.moving_deconv = self._statistics.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        kernel, bias = self._statistics(inputs, training, self._fold)
+        kernel, bias = self._statistics(
+            inputs, training, self.kernel, self.bias
+        )
         kernel = ops.cast(kernel, self.compute_dtype)
         return self._finish(self._linear(inputs, kernel), bias)
 
@@ -42,7 +44,7 @@ class KernelWhitening(Whitening):
             ValueError: If the layer is not built.
         """
         plain = make_twin(self, self.plain_class, use_bias=True)
-        kernel, bias = self._fold(self._statistics.moving_values())
+        kernel, bias = self._statistics.fold(self.kernel, self.bias)
         plain.kernel.assign(kernel)
         plain.bias.assign(bias)
         return plain
@@ -62,9 +64,6 @@ class KernelWhitening(Whitening):
 
     def all_statistics(self) -> list[RunningStatistics]:
         return [self._statistics]
-
-    def _fold(self, value: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return self._statistics.fold(self.kernel, self.bias, value)
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         """Returns how the features of an input are dealt into blocks."""

@@ -33,8 +33,8 @@ class Moments:
 
     Attributes:
         mean: Returns the mean, `(matrices, F)`, at the cost of a pass.
-        covariance: Returns mean and covariance, `(matrices, F, F)`, ridge
-            included.
+        covariance: Takes that mean, or None, and returns mean and covariance,
+            `(matrices, F, F)`, ridge included.
         variance: The mean variance of the channels that a D is for,
             `(matrices,)`, ridge included; of the pixels, so that it tells
             how that changes, not the trace of the covariance. A constant.
@@ -42,7 +42,7 @@ class Moments:
     """
 
     mean: Callable[[], Tensor]
-    covariance: Callable[[], tuple[Tensor, Tensor]]
+    covariance: Callable[[Tensor | None], tuple[Tensor, Tensor]]
     variance: Tensor | None
 
 
@@ -86,7 +86,7 @@ class BatchMoments:
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
-                lambda: self.covariance(inputs)[1:],
+                lambda mean: self.covariance(inputs, mean)[1:],
                 pixels and self._variance(pixels[1]),
             )
         shares = Shares(
@@ -108,26 +108,29 @@ class BatchMoments:
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
-            lambda: self._pool(counts, means, scatter),
+            lambda mean: self._pool(counts, means, scatter),
             variance,
         )
 
     def mean(self, inputs: Tensor) -> Tensor:
         """Returns the mean of `covariance`, at the cost of a pass.
 
-        Patches of the mean image are the mean of all patches.
+        Patches of the sum of all images are the sum of their patches.
         """
         inputs = ops.cast(inputs, self.layer.statistics_dtype)
+        total = ops.sum(inputs, axis=0, keepdims=True)
+        columns = deconv_ops.split_columns(self.patches(total), self.blocks)
         count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
-        image = ops.sum(inputs, axis=0, keepdims=True) / count
-        columns = deconv_ops.split_columns(self.patches(image), self.blocks)
-        return deconv_ops.mean(columns)
+        return ops.sum(columns, axis=1) / (deconv_ops.rows(columns) * count)
 
-    def covariance(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
+    def covariance(
+        self, inputs: Tensor, mean: Tensor | None = None
+    ) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
         columns = self._columns(inputs)
         with full_precision():
-            mean = deconv_ops.mean(columns)
+            if mean is None:
+                mean = deconv_ops.mean(columns)
             return (
                 columns.shape[1],
                 mean,

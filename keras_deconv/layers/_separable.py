@@ -44,10 +44,14 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         ) = self._pointwise.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        kernel, shift = self._depthwise(inputs, training, self._fold_depthwise)
+        kernel, shift = self._depthwise(
+            inputs, training, self.depthwise_kernel, None
+        )
         kernel = ops.cast(kernel, self.compute_dtype)
         hidden = self._add_bias(depthwise_conv(self, inputs, kernel), shift)
-        kernel, bias = self._pointwise(hidden, training, self._fold_pointwise)
+        kernel, bias = self._pointwise(
+            hidden, training, self.pointwise_kernel, self.bias
+        )
         kernel = ops.cast(kernel, self.compute_dtype)
         outputs = ops.conv(hidden, kernel, data_format=self.data_format)
         return self._finish(outputs, bias)
@@ -62,8 +66,8 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
             ValueError: If the layer is not built.
         """
         plain = make_twin(self, self.plain_class, use_bias=True)
-        depthwise, shift = self._fold_depthwise(self._depthwise.moving_values())
-        pointwise, bias = self._fold_pointwise(self._pointwise.moving_values())
+        depthwise, shift = self._depthwise.fold(self.depthwise_kernel, None)
+        pointwise, bias = self._pointwise.fold(self.pointwise_kernel, self.bias)
         columns = ops.reshape(pointwise, pointwise.shape[-2:])
         plain.depthwise_kernel.assign(depthwise)
         plain.pointwise_kernel.assign(pointwise)
@@ -97,16 +101,6 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
 
     def all_statistics(self) -> list[RunningStatistics]:
         return [self._depthwise, self._pointwise]
-
-    def _fold_depthwise(
-        self, value: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        return self._depthwise.fold(self.depthwise_kernel, None, value)
-
-    def _fold_pointwise(
-        self, value: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        return self._pointwise.fold(self.pointwise_kernel, self.bias, value)
 
 
 @keras.saving.register_keras_serializable(package="keras_deconv")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any
-from typing import TypeAlias
 
 from keras import ops
 
@@ -12,16 +11,13 @@ from keras_deconv._types import Tensor
 from keras_deconv.layers._moments import BatchMoments
 from keras_deconv.layers._moments import Moments
 
-# What is done with mean and D.
-Use: TypeAlias = Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]]
-
 
 class RunningStatistics:
     """Mean and D of what a layer whitens: of a batch, and on average.
 
-    Calling it hands mean and D for these inputs to what uses them. In
-    training they are those of the batch, and the averages move towards them;
-    else they are the averages.
+    Calling it returns a kernel and a bias with mean and D for these inputs
+    folded in. In training they are those of the batch, and the averages move
+    towards them; else they are the averages.
 
     A batch with NaN or Inf leaves all averages as they were: with loss
     scaling such batches are part of ordinary training in float16.
@@ -54,10 +50,8 @@ class RunningStatistics:
         inputs: What is whitened.
         training: Whether to use, and learn from, the statistics of the
             batch.
-        use: Takes mean and D, as a pair, and returns a tuple of tensors:
-            the result of the call. It runs in the branch of the schedule
-            that is taken, so that a step whose D is not new computes no
-            gradient of D either, which costs as much as `D w`.
+        kernel: w, `(*kernel_size, C / groups, O)`.
+        bias: `(O,)`, or None.
     """
 
     def __init__(
@@ -91,35 +85,52 @@ class RunningStatistics:
             )
 
     def __call__(
-        self, inputs: Tensor, training: bool | None, use: Use
-    ) -> tuple[Tensor, ...]:
+        self, inputs: Tensor, training: bool | None, kernel: Any, bias: Any
+    ) -> tuple[Tensor, Tensor]:
+        kernel, bias = self._cast(kernel), self._cast(bias)
+        with full_precision():
+            mean, folded = self.whiten(
+                inputs, training, deconv_ops.split_kernel(kernel, self.blocks)
+            )
+            bias = deconv_ops.fold_mean(folded, bias, mean, self.blocks)
+        shape = tuple(kernel.shape)
+        return deconv_ops.merge_kernel(folded, self.blocks, shape), bias
+
+    def whiten(
+        self, inputs: Tensor, training: bool | None, kernel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the mean, and `D w` of a kernel in blocks."""
         if self.observer is not None:
-            return use(self.observer(inputs))
-        if not training or not self.layer.trainable:
-            return use(self.moving_values())
-        if self.step is None:
-            value = self._whiten(self.batch(inputs, True, False))
-            self._record(value, _all_finite(value))
-            return use(value)
-        return self._follow_schedule(
-            inputs, ops.convert_to_tensor(self.step), use
-        )
+            mean, deconv = self.observer(inputs)
+        elif not training or not self.layer.trainable:
+            mean, deconv = self.moving_values()
+        elif self.step is not None:
+            step = ops.convert_to_tensor(self.step)
+            return self._follow_schedule(inputs, step, kernel)
+        else:
+            mean, deconv = self._compute(self.batch(inputs, True, False))
+            self._record(mean, deconv, _all_finite(mean, deconv))
+        return mean, deconv_ops.product(deconv, kernel)
 
     def _follow_schedule(
-        self, inputs: Tensor, step: Tensor, use: Use
-    ) -> tuple[Tensor, ...]:
+        self, inputs: Tensor, step: Tensor, kernel: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Computes D where the schedule has it; the other branch is free.
 
         Mean and scale are those of the batch on every step. With those of
         steps ago, training at a rate of 0.1 goes wrong within a few steps:
         nothing keeps a deep network from growing. What is left of D, its
         directions, may be as old.
+
+        `D w` is a part of either branch, so that a step whose D is not new
+        computes no gradient of D, which costs as much again. All else is
+        outside: on TensorFlow, what a gradient needs of a branch takes a
+        handful of nodes.
         """
         layer = self.layer
-        is_thawed = True
+        is_due = is_thawed = True
         if layer.freeze_after is not None:
-            is_thawed = step < layer.freeze_after
-        is_due = is_thawed
+            is_due = is_thawed = step < layer.freeze_after
         if self.last is not None:
             is_due = ops.logical_or(
                 step < layer.warmup_steps, step % self.period == 0
@@ -127,52 +138,52 @@ class RunningStatistics:
             is_new = ops.any(ops.equal(self.last_variance, 0))
             is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
         moments = self.batch(inputs, is_due, self.last is not None)
+        mean = moments.mean()
+        if layer.freeze_after is not None:
+            # A copy: on PyTorch, old values are the variables themselves,
+            # which are assigned to before the backward pass needs them.
+            frozen_mean, frozen = map(ops.copy, self.moving_values())
+            mean = ops.where(is_thawed, mean, frozen_mean)
 
-        # Copies: on PyTorch, old values are the variables themselves, which
-        # are assigned to before the backward pass needs them.
-        def frozen() -> tuple[Tensor, Tensor]:
-            return _constant(tuple(map(ops.copy, self.moving_values())))
+        def due() -> tuple[Tensor, Tensor]:
+            _, deconv = self._compute(moments, mean)
+            return deconv, deconv_ops.product(deconv, kernel)
 
         def idle() -> tuple[Tensor, Tensor]:
             if self.last is None:
-                return frozen()
-            value = moments.mean(), self._rescaled(moments.variance)
-            if layer.freeze_after is None:
-                return value
-            return _choose(is_thawed, value, frozen())
+                deconv = frozen
+            else:
+                deconv = self._rescaled(moments.variance)
+                if layer.freeze_after is not None:
+                    deconv = ops.where(is_thawed, deconv, frozen)
+            # Constant in the branch itself, which TensorFlow differentiates.
+            deconv = ops.stop_gradient(deconv)
+            return deconv, deconv_ops.product(deconv, kernel)
 
-        def branch(value: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-            return *_constant(value), *use(value)
-
-        new_mean, new_deconv, *used = ops.cond(
-            is_due,
-            lambda: branch(self._whiten(moments)),
-            lambda: branch(idle()),
-        )
-        is_finite = _all_finite((new_mean, new_deconv))
+        deconv, folded = ops.cond(is_due, due, idle)
+        is_finite = _all_finite(mean, deconv)
         if self.last is not None:
             is_finite = ops.logical_and(is_finite, _is_finite(moments.variance))
             is_valid = ops.logical_and(is_due, is_finite)
-            _assign_where(is_valid, self.last, new_deconv)
+            _assign_where(is_valid, self.last, ops.stop_gradient(deconv))
             _assign_where(is_valid, self.last_variance, moments.variance)
-        self._record(
-            (new_mean, new_deconv),
-            ops.logical_and(is_thawed, is_finite),
-            moments.variance,
-        )
+        is_valid = ops.logical_and(is_thawed, is_finite)
+        self._record(mean, deconv, is_valid, moments.variance)
         self.step.assign(step + 1)
-        return tuple(used)
+        return mean, folded
 
     def _rescaled(self, variance: Tensor) -> Tensor:
         """Returns the last D, scaled to a batch of this variance."""
         last, last_variance = map(
             ops.convert_to_tensor, (self.last, self.last_variance)
         )
-        # Constant in the branch itself, which TensorFlow differentiates.
-        return ops.stop_gradient(last * _scale(last_variance / variance))
+        return last * _scale(last_variance / variance)
 
-    def _whiten(self, moments: Moments) -> tuple[Tensor, Tensor]:
-        mean, covariance = moments.covariance()
+    def _compute(
+        self, moments: Moments, mean: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns mean and D of a batch, whose mean may be known."""
+        mean, covariance = moments.covariance(mean)
         return mean, self.root(covariance)
 
     def root(self, covariance: Tensor) -> Tensor:
@@ -195,7 +206,8 @@ class RunningStatistics:
 
     def _record(
         self,
-        value: tuple[Tensor, Tensor],
+        mean: Tensor,
+        deconv: Tensor,
         is_valid: Tensor,
         variance: Tensor | None = None,
     ) -> None:
@@ -210,7 +222,7 @@ class RunningStatistics:
         decay = ops.convert_to_tensor(
             self.layer.momentum, self.layer.statistics_dtype
         )
-        mean, deconv = _constant(value)
+        mean, deconv = map(ops.stop_gradient, (mean, deconv))
         old_mean, old = self.moving_values()
         _assign_where(
             is_valid, self.moving[0], old_mean * decay + mean * (1 - decay)
@@ -232,23 +244,26 @@ class RunningStatistics:
         mean, deconv = map(ops.convert_to_tensor, self.moving)
         return mean, deconv
 
-    def fold(
-        self, kernel: Any, bias: Any, value: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Folds mean and D into kernel and bias, in the statistics' dtype."""
-        kernel = ops.cast(kernel, self.layer.statistics_dtype)
-        if bias is not None:
-            bias = ops.cast(bias, self.layer.statistics_dtype)
+    def fold(self, kernel: Any, bias: Any) -> tuple[Tensor, Tensor]:
+        """Folds the averages into kernel and bias, in the statistics' dtype."""
+        kernel, bias = self._cast(kernel), self._cast(bias)
         with full_precision():
-            return deconv_ops.fold(kernel, bias, *value, self.blocks)
+            return deconv_ops.fold(
+                kernel, bias, *self.moving_values(), self.blocks
+            )
 
     def unfold(self, kernel: Any, bias: Any) -> tuple[Tensor, Tensor]:
         """Returns kernel and bias that the moving values fold to these."""
-        kernel = ops.cast(kernel, self.layer.statistics_dtype)
+        kernel = self._cast(kernel)
         with full_precision():
             return deconv_ops.unfold(
                 kernel, bias, *self.moving_values(), self.blocks
             )
+
+    def _cast(self, weight: Any) -> Any:
+        if weight is None:
+            return None
+        return ops.cast(weight, self.layer.statistics_dtype)
 
     def _add_pair(self, prefix: str) -> tuple[Any, Any]:
         matrices, features = self.blocks.matrices, self.blocks.features
@@ -286,28 +301,13 @@ class RunningStatistics:
         }
 
 
-def _constant(value: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    mean, deconv = map(ops.stop_gradient, value)
-    return mean, deconv
-
-
-def _choose(
-    condition: Tensor, this: tuple[Tensor, ...], other: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    mean, deconv = (
-        ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
-    )
-    return mean, deconv
-
-
 def _scale(variance_ratio: Tensor) -> Tensor:
     """Returns a factor for each D, of the ratio of two variances."""
     return ops.reshape(ops.sqrt(variance_ratio), (-1, 1, 1))
 
 
-def _all_finite(values: tuple[Tensor, ...]) -> Tensor:
-    mean, deconv = map(_is_finite, values)
-    return ops.logical_and(mean, deconv)
+def _all_finite(mean: Tensor, deconv: Tensor) -> Tensor:
+    return ops.logical_and(_is_finite(mean), _is_finite(deconv))
 
 
 def _is_finite(value: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from keras_deconv.ops._covariance import pool_variances
 from keras_deconv.ops._covariance import rows
 from keras_deconv.ops._covariance import scatter
 from keras_deconv.ops._fold import fold
+from keras_deconv.ops._fold import fold_mean
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
 from keras_deconv.ops._newton_schulz import sqrt_pair
@@ -38,6 +39,7 @@ __all__ = [
     "Blocks",
     "covariance",
     "fold",
+    "fold_mean",
     "inverse_sqrt",
     "mean",
     "mean_and_variance",

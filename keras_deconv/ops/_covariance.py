@@ -47,8 +47,9 @@ def scatter(columns: Tensor, mean: Tensor) -> Tensor:
     # to itself, each factor would take a product of its own with all rows.
     constant = ops.swapaxes(ops.stop_gradient(centred), -1, -2)
     squares = product(constant, centred)
-    squares = squares + (squares - ops.stop_gradient(squares))
-    return (squares + ops.swapaxes(squares, -1, -2)) / 2
+    # Twice the scatter, with the gradient of the scatter.
+    twice = squares + ops.swapaxes(squares, -1, -2)
+    return twice - 0.5 * ops.stop_gradient(twice)
 
 
 def pool(

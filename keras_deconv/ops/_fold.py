@@ -34,9 +34,23 @@ def fold(
         `D w` in the shape of `kernel`, and `b - mean D w`, `(O,)`.
     """
     folded = product(deconv, split_kernel(kernel, blocks))
-    shift = _shift(mean, folded, blocks)
-    bias = -shift if bias is None else ops.subtract(bias, shift)
+    bias = fold_mean(folded, bias, mean, blocks)
     return merge_kernel(folded, blocks, tuple(kernel.shape)), bias
+
+
+def fold_mean(
+    folded: Tensor, bias: Tensor | None, mean: Tensor, blocks: Blocks
+) -> Tensor:
+    """Returns the bias of `fold`, `(O,)`.
+
+    Args:
+        folded: `D w` in blocks, `(matrices, F, filters)`.
+        bias: b, `(O,)`, or None for zeros.
+        mean: `(matrices, F)`.
+        blocks: The blocks of the layer.
+    """
+    shift = _shift(mean, folded, blocks)
+    return -shift if bias is None else ops.subtract(bias, shift)
 
 
 def unfold(

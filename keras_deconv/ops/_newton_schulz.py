@@ -71,7 +71,7 @@ def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
     """
     start, root = normalize(matrix)
     y, z, t = _iterate(start, num_iterations)
-    return product(y, t) * root, z / root
+    return product(y, t) * (-2 * root), z / root
 
 
 def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,12 +96,19 @@ def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns Y before the last step, Z after it, and the T of that step."""
+    """Returns Y before the last step, Z after it, and the T of that step.
+
+    Y is -1/2 of what it is called above, all along: that rounds nothing, and
+    leaves T a sum.
+    """
     three_halves = 1.5 * ops.eye(y.shape[-1], dtype=y.dtype)
-    z = t = three_halves - 0.5 * y
+    # Of one shape, for TensorFlow adds up the gradient of what is broadcast.
+    three_halves = ops.broadcast_to(three_halves, ops.shape(y))
+    y = y * -0.5
+    z = t = three_halves + y
     for _ in range(num_iterations - 1):
         y = product(y, t)
-        t = three_halves - 0.5 * product(z, y)
+        t = three_halves + product(z, y)
         z = product(t, z)
     return y, z, t
 

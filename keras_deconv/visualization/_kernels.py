@@ -46,9 +46,7 @@ def deconv_kernels(layer: Any) -> np.ndarray:
     for channel in range(blocks.channels):
         one_hot[centre, channel % per_group, channel] = 1
     shape = (*layer.kernel_size, per_group, blocks.channels)
-    kernels, _ = statistics.fold(
-        one_hot.reshape(shape), None, statistics.moving_values()
-    )
+    kernels, _ = statistics.fold(one_hot.reshape(shape), None)
     return np.moveaxis(np.asarray(ops.convert_to_numpy(kernels)), -1, 0)
 
 
