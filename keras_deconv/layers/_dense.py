@@ -23,6 +23,11 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     otherwise those of `DeconvConv2D`; there is no `block_layout` and no
     `sampling_stride`.
 
+    A batch of few samples spans few directions: with at most a quarter as
+    many rows as F, and F of 256 or more, D is computed of these directions
+    alone (`keras_deconv.ops.inverse_sqrt_of_rows`), and is new on every step
+    whatever `update_every` says.
+
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,
             also by name.

@@ -1,4 +1,4 @@
-"""Mean, variance and covariance of a batch, of all replicas together."""
+"""Mean, variance and D of a batch, of all replicas together."""
 
 import dataclasses
 import warnings
@@ -33,8 +33,8 @@ class Moments:
 
     Attributes:
         mean: Returns the mean, `(matrices, F)`, at the cost of a pass.
-        covariance: Takes that mean, or None, and returns mean and covariance,
-            `(matrices, F, F)`, ridge included.
+        deconv: Takes that mean, or None, and returns mean and D,
+            `(matrices, F, F)`.
         variance: The mean variance of the channels that a D is for,
             `(matrices,)`, ridge included; of the pixels, so that it tells
             how that changes, not the trace of the covariance. A constant.
@@ -42,7 +42,7 @@ class Moments:
     """
 
     mean: Callable[[], Tensor]
-    covariance: Callable[[Tensor | None], tuple[Tensor, Tensor]]
+    deconv: Callable[[Tensor | None], tuple[Tensor, Tensor]]
     variance: Tensor | None
 
 
@@ -58,7 +58,7 @@ class BatchMoments:
 
     Call arguments:
         inputs: What is whitened.
-        is_due: Where the covariance will be asked for.
+        is_due: Where D will be asked for.
         with_variance: Whether the variance will be asked for.
     """
 
@@ -86,7 +86,7 @@ class BatchMoments:
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
-                lambda mean: self.covariance(inputs, mean)[1:],
+                lambda mean: self.deconv(inputs, mean),
                 pixels and self._variance(pixels[1]),
             )
         shares = Shares(
@@ -108,7 +108,7 @@ class BatchMoments:
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
-            lambda mean: self._pool(counts, means, scatter),
+            lambda _: self._pool(counts, means, scatter),
             variance,
         )
 
@@ -123,19 +123,63 @@ class BatchMoments:
         count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
         return ops.sum(columns, axis=1) / (deconv_ops.rows(columns) * count)
 
-    def covariance(
-        self, inputs: Tensor, mean: Tensor | None = None
-    ) -> tuple[Any, Tensor, Tensor]:
+    def covariance(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
         columns = self._columns(inputs)
         with full_precision():
-            if mean is None:
-                mean = deconv_ops.mean(columns)
+            mean = deconv_ops.mean(columns)
             return (
                 columns.shape[1],
                 mean,
                 deconv_ops.covariance(columns, mean, self.layer.epsilon),
             )
+
+    def deconv(
+        self, inputs: Tensor, mean: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns mean and D of a batch, whose mean may be known."""
+        columns = self._columns(inputs)
+        layer = self.layer
+
+        def by_features() -> Tensor:
+            covariance = deconv_ops.covariance(columns, mean, layer.epsilon)
+            return self.root(covariance)
+
+        def by_rows() -> Tensor:
+            return deconv_ops.inverse_sqrt_of_rows(
+                columns, mean, layer.epsilon, layer.num_iterations
+            )
+
+        with full_precision():
+            if mean is None:
+                mean = deconv_ops.mean(columns)
+            has_few_rows = self.has_few_rows(inputs)
+            if isinstance(has_few_rows, bool):
+                return mean, by_rows() if has_few_rows else by_features()
+            return mean, ops.cond(has_few_rows, by_rows, by_features)
+
+    def root(self, covariance: Tensor) -> Tensor:
+        """Returns D of a covariance with its ridge."""
+        with full_precision():
+            return deconv_ops.inverse_sqrt(
+                covariance, self.layer.num_iterations, self.layer.method
+            )
+
+    def has_few_rows(self, inputs: Tensor) -> Any:
+        """Whether D is computed by rows, and costs next to nothing.
+
+        A tensor while the batch size is unknown. That is for dense layers
+        alone: a graph would hold both ways.
+        """
+        layer, blocks = self.layer, self.blocks
+        if (
+            len(inputs.shape) != 2
+            or layer.method != "newton_schulz"
+            or (layer.synchronized and replica()[1] > 1)
+        ):
+            return False
+        rows = ops.shape(inputs)[0] * (blocks.count if blocks.shared else 1)
+        return deconv_ops.are_few(rows, blocks.features)
 
     def _pixel_moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and variance of each channel, `(C,)` each."""
@@ -163,7 +207,10 @@ class BatchMoments:
         self, counts: Tensor, means: Tensor, scatter: Tensor
     ) -> tuple[Tensor, Tensor]:
         with full_precision():
-            return deconv_ops.pool(counts, means, scatter, self.layer.epsilon)
+            mean, covariance = deconv_ops.pool(
+                counts, means, scatter, self.layer.epsilon
+            )
+        return mean, self.root(covariance)
 
     def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
         inputs = ops.cast(inputs, self.layer.statistics_dtype)

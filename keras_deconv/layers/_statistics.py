@@ -9,7 +9,6 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import full_precision
 from keras_deconv._types import Tensor
 from keras_deconv.layers._moments import BatchMoments
-from keras_deconv.layers._moments import Moments
 
 
 class RunningStatistics:
@@ -108,7 +107,7 @@ class RunningStatistics:
             step = ops.convert_to_tensor(self.step)
             return self._follow_schedule(inputs, step, kernel)
         else:
-            mean, deconv = self._compute(self.batch(inputs, True, False))
+            mean, deconv = self.batch(inputs, True, False).deconv(None)
             self._record(mean, deconv, _all_finite(mean, deconv))
         return mean, deconv_ops.product(deconv, kernel)
 
@@ -136,7 +135,9 @@ class RunningStatistics:
                 step < layer.warmup_steps, step % self.period == 0
             )
             is_new = ops.any(ops.equal(self.last_variance, 0))
-            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
+            is_due = ops.logical_or(is_due, is_new)
+            is_due = ops.logical_or(is_due, self.batch.has_few_rows(inputs))
+            is_due = ops.logical_and(is_thawed, is_due)
         moments = self.batch(inputs, is_due, self.last is not None)
         mean = moments.mean()
         if layer.freeze_after is not None:
@@ -146,7 +147,7 @@ class RunningStatistics:
             mean = ops.where(is_thawed, mean, frozen_mean)
 
         def due() -> tuple[Tensor, Tensor]:
-            _, deconv = self._compute(moments, mean)
+            _, deconv = moments.deconv(mean)
             return deconv, deconv_ops.product(deconv, kernel)
 
         def idle() -> tuple[Tensor, Tensor]:
@@ -178,21 +179,6 @@ class RunningStatistics:
             ops.convert_to_tensor, (self.last, self.last_variance)
         )
         return last * _scale(last_variance / variance)
-
-    def _compute(
-        self, moments: Moments, mean: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns mean and D of a batch, whose mean may be known."""
-        mean, covariance = moments.covariance(mean)
-        return mean, self.root(covariance)
-
-    def root(self, covariance: Tensor) -> Tensor:
-        """Returns D of a covariance with its ridge."""
-        layer = self.layer
-        with full_precision():
-            return deconv_ops.inverse_sqrt(
-                covariance, layer.num_iterations, layer.method
-            )
 
     def assign(self, mean: Any, deconv: Any) -> None:
         """Sets the averages; the next training step computes a D."""

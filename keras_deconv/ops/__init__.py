@@ -27,6 +27,8 @@ from keras_deconv.ops._covariance import pool_means
 from keras_deconv.ops._covariance import pool_variances
 from keras_deconv.ops._covariance import rows
 from keras_deconv.ops._covariance import scatter
+from keras_deconv.ops._few_rows import are_few
+from keras_deconv.ops._few_rows import inverse_sqrt_of_rows
 from keras_deconv.ops._fold import fold
 from keras_deconv.ops._fold import fold_mean
 from keras_deconv.ops._fold import unfold
@@ -37,10 +39,12 @@ from keras_deconv.ops._product import product
 
 __all__ = [
     "Blocks",
+    "are_few",
     "covariance",
     "fold",
     "fold_mean",
     "inverse_sqrt",
+    "inverse_sqrt_of_rows",
     "mean",
     "mean_and_variance",
     "merge_columns",

@@ -39,10 +39,7 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
 
 def scatter(columns: Tensor, mean: Tensor) -> Tensor:
     """Returns `(X - mean)^T (X - mean)`: `(matrices, F, F)`."""
-    # The centred columns sum to zero, so moving the mean changes nothing to
-    # first order: its gradient is zero, and not worth a pass over all rows.
-    mean = ops.expand_dims(ops.stop_gradient(mean), 1)
-    centred = ops.subtract(columns, mean)
+    centred = centre(columns, mean)
     # With G the gradient of a product X^T X, that of X is X (G + G^T). Left
     # to itself, each factor would take a product of its own with all rows.
     constant = ops.swapaxes(ops.stop_gradient(centred), -1, -2)
@@ -50,6 +47,13 @@ def scatter(columns: Tensor, mean: Tensor) -> Tensor:
     # Twice the scatter, with the gradient of the scatter.
     twice = squares + ops.swapaxes(squares, -1, -2)
     return twice - 0.5 * ops.stop_gradient(twice)
+
+
+def centre(columns: Tensor, mean: Tensor) -> Tensor:
+    """Returns `X - mean`, for a covariance."""
+    # The centred columns sum to zero, so moving the mean changes nothing to
+    # first order: its gradient is zero, and not worth a pass over all rows.
+    return ops.subtract(columns, ops.expand_dims(ops.stop_gradient(mean), 1))
 
 
 def pool(

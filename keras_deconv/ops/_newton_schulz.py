@@ -50,7 +50,7 @@ def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
     if num_iterations in _BY_EIGENVALUES and has_fast_eigh(start):
         steps = functools.partial(_on_eigenvalues, num_iterations)
         return spectral(start, steps) / root
-    _, z, _ = _iterate(start, num_iterations)
+    _, z, _ = iterate(start, num_iterations)
     return z / root
 
 
@@ -70,7 +70,7 @@ def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
         `matrix ** 1/2` and `matrix ** -1/2`, each `(..., F, F)`.
     """
     start, root = normalize(matrix)
-    y, z, t = _iterate(start, num_iterations)
+    y, z, t = iterate(start, num_iterations)
     return product(y, t) * (-2 * root), z / root
 
 
@@ -95,13 +95,19 @@ def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return matrix / norm, ops.sqrt(norm) * ops.sqrt(scale)
 
 
-def _iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns Y before the last step, Z after it, and the T of that step.
+def iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Iterates on a matrix that `normalize` returns.
 
-    Y is -1/2 of what it is called above, all along: that rounds nothing, and
-    leaves T a sum.
+    Args:
+        y: `(..., F, F)`.
+        num_iterations: Steps, at least 1.
+
+    Returns:
+        Y before the last step, Z after it, and the T of that step. Y is
+        -1/2 of what it is called above, all along: that rounds nothing, and
+        leaves T a sum.
     """
-    three_halves = 1.5 * ops.eye(y.shape[-1], dtype=y.dtype)
+    three_halves = 1.5 * ops.eye(ops.shape(y)[-1], dtype=y.dtype)
     # Of one shape, for TensorFlow adds up the gradient of what is broadcast.
     three_halves = ops.broadcast_to(three_halves, ops.shape(y))
     y = y * -0.5

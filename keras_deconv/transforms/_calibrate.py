@@ -57,7 +57,9 @@ def recalibrate(
     collected = _run(copy, found, batches, in_training=True)
     for statistics, moments in collected:
         if average == "covariance":
-            deconv = statistics.root(ops.convert_to_tensor(moments.covariance))
+            deconv = statistics.batch.root(
+                ops.convert_to_tensor(moments.covariance)
+            )
         else:
             deconv = moments.deconv
         statistics.assign(moments.mean, deconv)
@@ -81,7 +83,9 @@ def warm_start(model: Any, batches: Iterable[Any]) -> None:
     for order in range(depth + 1):
         now = [each for each in found if each[2] == order]
         for statistics, moments in _run(model, now, batches, False):
-            deconv = statistics.root(ops.convert_to_tensor(moments.covariance))
+            deconv = statistics.batch.root(
+                ops.convert_to_tensor(moments.covariance)
+            )
             statistics.assign(moments.mean, deconv)
             statistics.layer.absorb(statistics)
 
@@ -177,7 +181,7 @@ def _observer(
     def observe(inputs: Tensor) -> tuple[Tensor, Tensor]:
         rows, mean, covariance = statistics.batch.covariance(inputs)
         if in_training:
-            value = mean, statistics.root(covariance)
+            value = mean, statistics.batch.root(covariance)
             moments.add(rows, mean, covariance, value[1])
             return value
         moments.add(rows, mean, covariance, None)

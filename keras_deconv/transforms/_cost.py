@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_deconv import ops as deconv_ops
 from keras_deconv.layers import TRANSPOSED
 from keras_deconv.layers import SamplingSettings
 from keras_deconv.layers import Whitening
@@ -95,11 +96,25 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
         flops = 0.0
         for call in calls:
             rows = _sampled(twin, layer, call) * blocks.groups * blocks.count
-            root = matrices * _products(twin) * 2 * features * square
-            flops += (2 * rows * square + root / BATCH) / period
+            each = rows * BATCH // matrices
+            if _has_few_rows(twin, layer, call, each, features):
+                root = _products(twin) * 2 * (2 * each) ** 3
+                root += 4 * each**2 * features + 2 * each * square
+                flops += matrices * root / BATCH
+            else:
+                root = matrices * _products(twin) * 2 * features * square
+                flops += (2 * rows * square + root / BATCH) / period
             flops += 2 * features * kernel / BATCH
         total += Cost(0, buffers, flops)
     return total
+
+
+def _has_few_rows(
+    twin: Whitening, layer: Any, call: Call, rows: int, features: int
+) -> bool:
+    """Whether D is computed by rows, on every step, in `BatchMoments`."""
+    is_dense = not _sizes(layer, call) and twin.method == "newton_schulz"
+    return is_dense and bool(deconv_ops.are_few(rows, features))
 
 
 def _products(twin: Whitening) -> int:
