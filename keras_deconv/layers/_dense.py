@@ -24,9 +24,9 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     `sampling_stride`.
 
     A batch of few samples spans few directions: with at most a quarter as
-    many rows as F, and F of 256 or more, D is computed of these directions
-    alone (`keras_deconv.ops.inverse_sqrt_of_rows`), and is new on every step
-    whatever `update_every` says.
+    many rows as F, and F of 256 or more, the same D is computed of these
+    directions alone, in far less time
+    (`keras_deconv.ops.inverse_sqrt_of_rows`).
 
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,

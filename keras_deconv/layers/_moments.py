@@ -33,8 +33,7 @@ class Moments:
 
     Attributes:
         mean: Returns the mean, `(matrices, F)`, at the cost of a pass.
-        deconv: Takes that mean, or None, and returns mean and D,
-            `(matrices, F, F)`.
+        deconv: Returns mean and D, `(matrices, F, F)`.
         variance: The mean variance of the channels that a D is for,
             `(matrices,)`, ridge included; of the pixels, so that it tells
             how that changes, not the trace of the covariance. A constant.
@@ -42,7 +41,7 @@ class Moments:
     """
 
     mean: Callable[[], Tensor]
-    deconv: Callable[[Tensor | None], tuple[Tensor, Tensor]]
+    deconv: Callable[[], tuple[Tensor, Tensor]]
     variance: Tensor | None
 
 
@@ -86,7 +85,7 @@ class BatchMoments:
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
-                lambda mean: self.deconv(inputs, mean),
+                lambda: self.deconv(inputs),
                 pixels and self._variance(pixels[1]),
             )
         shares = Shares(
@@ -108,7 +107,7 @@ class BatchMoments:
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
-            lambda _: self._pool(counts, means, scatter),
+            lambda: self._pool(counts, means, scatter),
             variance,
         )
 
@@ -134,10 +133,8 @@ class BatchMoments:
                 deconv_ops.covariance(columns, mean, self.layer.epsilon),
             )
 
-    def deconv(
-        self, inputs: Tensor, mean: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns mean and D of a batch, whose mean may be known."""
+    def deconv(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and D of a batch."""
         columns = self._columns(inputs)
         layer = self.layer
 
@@ -151,8 +148,7 @@ class BatchMoments:
             )
 
         with full_precision():
-            if mean is None:
-                mean = deconv_ops.mean(columns)
+            mean = deconv_ops.mean(columns)
             has_few_rows = self.has_few_rows(inputs)
             if isinstance(has_few_rows, bool):
                 return mean, by_rows() if has_few_rows else by_features()
@@ -166,7 +162,7 @@ class BatchMoments:
             )
 
     def has_few_rows(self, inputs: Tensor) -> Any:
-        """Whether D is computed by rows, and costs next to nothing.
+        """Whether D is computed by rows.
 
         A tensor while the batch size is unknown. That is for dense layers
         alone: a graph would hold both ways.

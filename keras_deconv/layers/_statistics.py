@@ -107,7 +107,7 @@ class RunningStatistics:
             step = ops.convert_to_tensor(self.step)
             return self._follow_schedule(inputs, step, kernel)
         else:
-            mean, deconv = self.batch(inputs, True, False).deconv(None)
+            mean, deconv = self.batch(inputs, True, False).deconv()
             self._record(mean, deconv, _all_finite(mean, deconv))
         return mean, deconv_ops.product(deconv, kernel)
 
@@ -122,9 +122,10 @@ class RunningStatistics:
         directions, may be as old.
 
         `D w` is a part of either branch, so that a step whose D is not new
-        computes no gradient of D, which costs as much again. All else is
-        outside: on TensorFlow, what a gradient needs of a branch takes a
-        handful of nodes.
+        computes no gradient of D, which costs as much again; so is the mean,
+        for a branch has one gradient of the inputs, of their size, in any
+        case. All else is outside: on TensorFlow, each tensor of a branch that
+        a gradient needs takes a handful of nodes.
         """
         layer = self.layer
         is_due = is_thawed = True
@@ -135,33 +136,34 @@ class RunningStatistics:
                 step < layer.warmup_steps, step % self.period == 0
             )
             is_new = ops.any(ops.equal(self.last_variance, 0))
-            is_due = ops.logical_or(is_due, is_new)
-            is_due = ops.logical_or(is_due, self.batch.has_few_rows(inputs))
-            is_due = ops.logical_and(is_thawed, is_due)
+            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
         moments = self.batch(inputs, is_due, self.last is not None)
-        mean = moments.mean()
-        if layer.freeze_after is not None:
-            # A copy: on PyTorch, old values are the variables themselves,
-            # which are assigned to before the backward pass needs them.
-            frozen_mean, frozen = map(ops.copy, self.moving_values())
-            mean = ops.where(is_thawed, mean, frozen_mean)
 
-        def due() -> tuple[Tensor, Tensor]:
-            _, deconv = moments.deconv(mean)
-            return deconv, deconv_ops.product(deconv, kernel)
+        def frozen() -> tuple[Tensor, Tensor]:
+            # Copies: on PyTorch, old values are the variables themselves,
+            # which are assigned to before the backward pass needs them.
+            mean, deconv = map(ops.copy, self.moving_values())
+            return mean, deconv
 
         def idle() -> tuple[Tensor, Tensor]:
             if self.last is None:
-                deconv = frozen
-            else:
-                deconv = self._rescaled(moments.variance)
-                if layer.freeze_after is not None:
-                    deconv = ops.where(is_thawed, deconv, frozen)
+                return frozen()
+            value = moments.mean(), self._rescaled(moments.variance)
+            if layer.freeze_after is None:
+                return value
+            return _choose(is_thawed, value, frozen())
+
+        def due_branch() -> tuple[Tensor, ...]:
+            mean, deconv = moments.deconv()
+            return mean, deconv, deconv_ops.product(deconv, kernel)
+
+        def idle_branch() -> tuple[Tensor, ...]:
+            mean, deconv = idle()
             # Constant in the branch itself, which TensorFlow differentiates.
             deconv = ops.stop_gradient(deconv)
-            return deconv, deconv_ops.product(deconv, kernel)
+            return mean, deconv, deconv_ops.product(deconv, kernel)
 
-        deconv, folded = ops.cond(is_due, due, idle)
+        mean, deconv, folded = ops.cond(is_due, due_branch, idle_branch)
         is_finite = _all_finite(mean, deconv)
         if self.last is not None:
             is_finite = ops.logical_and(is_finite, _is_finite(moments.variance))
@@ -285,6 +287,15 @@ class RunningStatistics:
             # Statistics of each replica by itself would drift apart.
             "aggregation": "none" if self.layer.synchronized else "mean",
         }
+
+
+def _choose(
+    condition: Tensor, this: tuple[Tensor, ...], other: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    mean, deconv = (
+        ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
+    )
+    return mean, deconv
 
 
 def _scale(variance_ratio: Tensor) -> Tensor:

@@ -53,10 +53,9 @@ class Whitening(keras.layers.Layer):
             its own batch over that of this one. With T above 1, the moving D
             is an average at unit scale, over the root of a moving variance.
             None stands for 8, and for 1 where D is cheap: of single
-            positions, without patches to cut, and of 64 features at most. A
-            dense layer has a new one, too, whose batch has few rows (see
-            `DeconvDense`). A layer that is called more than once in a step
-            counts every call.
+            positions, without patches to cut, and of 64 features at most.
+            A layer that is called more than once in a step counts every
+            call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
             faster than a stale D follows at the start.
         freeze_after: Training steps after which the moving averages are

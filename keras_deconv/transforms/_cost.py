@@ -100,10 +100,10 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
             if _has_few_rows(twin, layer, call, each, features):
                 root = _products(twin) * 2 * (2 * each) ** 3
                 root += 4 * each**2 * features + 2 * each * square
-                flops += matrices * root / BATCH
             else:
-                root = matrices * _products(twin) * 2 * features * square
-                flops += (2 * rows * square + root / BATCH) / period
+                root = _products(twin) * 2 * features * square
+                root += 2 * each * square
+            flops += matrices * root / BATCH / period
             flops += 2 * features * kernel / BATCH
         total += Cost(0, buffers, flops)
     return total
@@ -112,7 +112,7 @@ def whitening(twin: Whitening, layer: Any, calls: Iterable[Call]) -> Cost:
 def _has_few_rows(
     twin: Whitening, layer: Any, call: Call, rows: int, features: int
 ) -> bool:
-    """Whether D is computed by rows, on every step, in `BatchMoments`."""
+    """Whether D is computed by rows: see `BatchMoments`."""
     is_dense = not _sizes(layer, call) and twin.method == "newton_schulz"
     return is_dense and bool(deconv_ops.are_few(rows, features))
 

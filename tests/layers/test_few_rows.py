@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import compare
+import gradients
 import oracle
 from authors import DeconvDense
 from keras_deconv.ops import _few_rows
@@ -20,9 +21,8 @@ def narrow(monkeypatch):
 
 
 def make(**settings):
-    layer = DeconvDense(
-        3, epsilon=EPSILON, update_every=4, warmup_steps=0, **settings
-    )
+    settings = {"warmup_steps": 0} | settings
+    layer = DeconvDense(3, epsilon=EPSILON, update_every=4, **settings)
     layer.build((None, 24))
     return layer
 
@@ -41,29 +41,26 @@ def last(layer):
     return ops.convert_to_numpy(weight)
 
 
-def test_d_is_new_on_every_step(correlated):
+@pytest.mark.parametrize("rows", [6, 7])
+def test_same_as_by_features(rows, correlated):
+    """Six rows are few for 24 features, and seven are not."""
+    layer, batch = make(), correlated(rows, 24)
+    outputs, deconv = whitened(layer, batch)
+    compare.assert_close(layer(batch, training=True), outputs)
+    compare.assert_close(last(layer), deconv)
+
+
+def test_gradients(correlated, rng, monkeypatch):
+    batch = correlated(6, 24)
+    upstream = rng.normal(size=(6, 3)).astype("float32")
     layer = make()
-    for batch in correlated(3 * 6, 24).reshape(3, 6, 24):
-        outputs, deconv = whitened(layer, batch)
-        compare.assert_close(layer(batch, training=True), outputs)
-        compare.assert_close(last(layer), deconv)
-
-
-def test_d_is_as_old_as_ever_of_more_rows(correlated):
-    layer = make()
-    first, second = correlated(2 * 7, 24).reshape(2, 7, 24)
-    layer(first, training=True)
-    layer(second, training=True)
-    compare.assert_close(last(layer), whitened(layer, first)[1])
-
-
-def test_d_of_a_frozen_layer_stays(correlated):
-    layer = make(freeze_after=1)
-    first, second = correlated(2 * 6, 24).reshape(2, 6, 24)
-    layer(first, training=True)
-    before = last(layer)
-    layer(second, training=True)
-    assert np.array_equal(last(layer), before)
+    values = [ops.convert_to_numpy(weight) for weight in layer.weights]
+    _, by_rows, _ = gradients.training_step(layer, batch, upstream)
+    monkeypatch.setattr(_few_rows, "_MANY", 25)
+    other = make()
+    other.set_weights(values)
+    _, by_features, _ = gradients.training_step(other, batch, upstream)
+    compare.assert_close(by_rows, by_features, 1e-4)
 
 
 def test_blocks_that_share_a_d_give_it_their_rows(correlated):
@@ -90,7 +87,7 @@ def test_other_methods_take_the_covariance(method, correlated):
 
 def test_fit_with_a_small_last_batch(correlated):
     """TensorFlow knows no batch size here, and takes either way at a step."""
-    layer = make()
+    layer = make(warmup_steps=2)
     model = keras.Sequential([keras.Input((24,)), layer])
     model.compile(keras.optimizers.SGD(0.0), "mse")
     inputs = correlated(15, 24)
