@@ -34,6 +34,7 @@ from render import report
 QUESTION = (
     "How does the cost of a layer grow: with channels, batch, image and kernel?"
 )
+STEPS = 8
 MIDDLE = {"channels": 64, "batch": 32, "side": 32, "kernel": 3}
 SIZES = {
     "channels": (16, 32, 64, 128, 256, 512, 1024),
@@ -60,7 +61,7 @@ def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
 
 
 def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
-    """Returns one record for each form; a turn is four steps."""
+    """Returns one record for each form; a turn is a period of "fast"."""
     sizes = {**MIDDLE, axis: size}
     side, channels = sizes["side"], sizes["channels"]
     rng = np.random.default_rng(0)
@@ -69,7 +70,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
     labels = rng.integers(0, channels, sizes["batch"])
 
     def turn(model: keras.Model) -> None:
-        for _ in range(4):
+        for _ in range(STEPS):
             float(model.train_on_batch(images, labels))
 
     forms = make_forms(channels, side, sizes["kernel"])
@@ -83,7 +84,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
     )
     return [
         {"axis": axis, "size": size, **record}
-        for record in to_records(turns, BATCH_NORM, steps=4)
+        for record in to_records(turns, BATCH_NORM, steps=STEPS)
         if record["form"] in forms
     ]
 

@@ -161,8 +161,7 @@ def image_whitener(images: np.ndarray, size: int, iterations: int) -> Any:
     kernel[size // 2, size // 2] = np.eye(channels)
     layer.kernel.assign(kernel)
     (statistics,) = layer.all_statistics()
-    _, mean, covariance = statistics.batch.covariance(images)
-    statistics.assign(mean, statistics.root(covariance))
+    statistics.assign(*statistics.batch.deconv(images))
     return layer
 
 
