@@ -182,7 +182,9 @@ def deconvolutionize(
             convolution alone.
         preset: Name of settings in `keras_deconv.PRESETS`. Without one, each
             layer keeps the defaults of its class; dense layers keep their
-            block size in any case.
+            block size in any case. Without one, and with `"fast"`, depthwise
+            convolutions and projections (see `rules`) have 1 step, unless
+            `settings` or `rules` say otherwise.
         dense: Whether `Dense` layers are converted.
         batch_norm: `"remove"`, as in the paper. `"fold"`: into the
             convolution before it, and where that cannot be, to a constant

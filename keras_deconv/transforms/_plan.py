@@ -24,6 +24,7 @@ from keras_deconv.transforms._batch_norm import producers
 from keras_deconv.transforms._cost import Cost
 from keras_deconv.transforms._cost import cost_of
 from keras_deconv.transforms._cost import whitening
+from keras_deconv.transforms._selection import FAST_RULES
 from keras_deconv.transforms._selection import RULE_SETS
 from keras_deconv.transforms._selection import Rule
 from keras_deconv.transforms._selection import Selector
@@ -94,6 +95,7 @@ class Options:
     batch_norm: BatchNorm
     preserving: bool
     preset: Mapping[str, Any]
+    preset_rules: Sequence[Rule]
     settings: Mapping[str, Any]
 
 
@@ -297,8 +299,12 @@ class Plan:
         if isinstance(place.layer, keras.layers.Dense):
             # Presets speak of the blocks of convolutions.
             preset.pop("block_size", None)
-        common = {**preset, **self.options.settings}
-        return settings_for(place, self._rules, common)
+        given = self.options.settings
+        found = settings_for(place, self._rules, {**preset, **given})
+        if found is None or found.get("method") == "minimax":
+            return found  # That method stands for five steps.
+        preset |= settings_for(place, self.options.preset_rules, {}) or {}
+        return settings_for(place, self._rules, {**preset, **given})
 
     def _left(self, place: Place, reason: str) -> Entry:
         layer = place.layer
@@ -451,6 +457,7 @@ def check_options(
         batch_norm,
         calibration_data is not None,
         {} if preset is None else PRESETS[preset],
+        () if preset == "paper" else FAST_RULES,
         settings,
     )
 

@@ -28,6 +28,37 @@ def test_dense_layers_keep_their_blocks(name):
     assert networks.layer_named(twin, "head").block_size == 2
 
 
+def mobile():
+    """A block of a MobileNet, with the names that these have."""
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(8, 1, name="expand")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
+    return keras.Model(inputs, keras.layers.Conv2D(4, 1, name="project")(x))
+
+
+def iterations(**options):
+    twin = deconvolutionize(mobile(), **options)
+    return [layer.num_iterations for layer in twin.layers[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [5, 1, 1]),
+        ({"preset": "fast"}, [5, 1, 1]),
+        ({"preset": "paper"}, [5, 5, 5]),
+        ({"num_iterations": 3}, [3, 3, 3]),
+        ({"rules": [("project", {"num_iterations": 2})]}, [5, 1, 2]),
+        ({"rules": [("project", {"block_size": 2})]}, [5, 1, 1]),
+        ({"method": "minimax"}, [5, 5, 5]),
+        ({"rules": [("project", {"method": "minimax"})]}, [5, 1, 5]),
+    ],
+)
+def test_depthwise_layers_and_projections_have_one_step(options, expected):
+    """Unless they are told otherwise."""
+    assert iterations(**options) == expected
+
+
 def test_settings_go_before_the_preset():
     twin = deconvolutionize(
         networks.sequential(), preset="fast", update_every=7
