@@ -45,9 +45,13 @@ SIZES = {
 
 
 def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
-    """Returns the convolution in every form, as a model."""
+    """Returns the convolution in every form, as a model.
+
+    What goes before it learns, so that its inputs have a gradient.
+    """
     inputs = keras.Input((side, side, channels))
-    x = layers.Conv2D(channels, kernel, padding="same", use_bias=False)(inputs)
+    x = layers.PReLU(shared_axes=[1, 2])(inputs)
+    x = layers.Conv2D(channels, kernel, padding="same", use_bias=False)(x)
     x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
     normalized = keras.Model(inputs, x)
     forms = {BATCH_NORM: normalized}
