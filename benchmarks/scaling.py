@@ -112,9 +112,11 @@ def exponents(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plot(records: Sequence[dict[str, Any]]) -> Figure:
-    """Returns time over size, one panel for each axis."""
-    figure = Figure(figsize=(12, 3.5), layout="constrained")
-    for panel, axis in zip(figure.subplots(1, len(SIZES)), SIZES, strict=True):
+    """Returns time over size, one panel for each axis that was measured."""
+    axes = list(dict.fromkeys(record["axis"] for record in records))
+    figure = Figure(figsize=(3.2 * len(axes), 3.5), layout="constrained")
+    panels = figure.subplots(1, len(axes), squeeze=False)[0]
+    for panel, axis in zip(panels, axes, strict=True):
         mine = [record for record in records if record["axis"] == axis]
         for form in dict.fromkeys(record["form"] for record in mine):
             points = [
@@ -123,8 +125,11 @@ def plot(records: Sequence[dict[str, Any]]) -> Figure:
                 if record["form"] == form
             ]
             panel.loglog(*np.transpose(points), marker="o", label=form)
+        sizes = sorted({record["size"] for record in mine})
+        panel.set_xticks(sizes, labels=sizes)
+        panel.minorticks_off()
         panel.set(xlabel=axis, ylabel="ms per step")
-    panel.legend()
+    panels[0].legend()
     return figure
 
 
