@@ -66,6 +66,78 @@ def has_fast_eigh(matrix: Any) -> bool:
     )
 
 
+def known(value: Any) -> Any:
+    """Returns a number that has been computed, or else the tensor.
+
+    PyTorch computes as it goes, so that Python can tell what comes next; its
+    GPU is waited for. There is nothing to know while shapes are inferred, nor
+    in the graphs of TensorFlow and JAX.
+    """
+    if keras.backend.backend() != "torch" or value.is_meta:
+        return value
+    return value.item()
+
+
+def cond(
+    condition: Any, this: Callable[[], Any], other: Callable[[], Any]
+) -> Any:
+    """`ops.cond`, which on PyTorch takes as long as a layer, if known."""
+    if isinstance(condition, bool):
+        return this() if condition else other()
+    return keras.ops.cond(condition, this, other)
+
+
+def reshape(inputs: Any, shape: Sequence[Any]) -> Any:
+    """`ops.reshape`, which on PyTorch takes ten times as long as that."""
+    if keras.backend.backend() == "torch":
+        return inputs.reshape(tuple(shape))
+    return keras.ops.reshape(inputs, shape)
+
+
+def where(condition: Any, this: Any, other: Any) -> Any:
+    """`ops.where` of tensors of one dtype, which saves PyTorch the promotion.
+
+    That takes several times as long as the choice.
+    """
+    if keras.backend.backend() == "torch":
+        return this.where(condition, other)
+    return keras.ops.where(condition, this, other)
+
+
+def as_number(count: Any, like: Any) -> Any:
+    """Returns a count to calculate with: what is known needs no tensor.
+
+    Args:
+        count: A number, or a tensor of one.
+        like: A tensor, whose dtype is taken.
+    """
+    return (
+        count if isinstance(count, int) else keras.ops.cast(count, like.dtype)
+    )
+
+
+def constant(make: Callable[..., Any], *arguments: int, like: Any) -> Any:
+    """Returns the array that a function makes of numbers, as a tensor.
+
+    PyTorch makes it once: each time is a copy to the GPU.
+
+    Args:
+        make: Returns an array.
+        *arguments: Of this function.
+        like: A tensor, whose dtype and device are taken.
+    """
+    if keras.backend.backend() == "torch":
+        return _torch_constant(make, arguments, like.dtype, like.device)
+    return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
+
+
+def variance(inputs: Any, axes: Sequence[int]) -> Any:
+    """`ops.var`, which on PyTorch returns that of float64 in float32."""
+    if keras.backend.backend() == "torch":
+        return inputs.var(tuple(axes), correction=0)
+    return keras.ops.var(inputs, axis=tuple(axes))
+
+
 def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:
     """Returns `size` elements of an axis, from `start` on.
 
@@ -191,6 +263,18 @@ def _mapped_axes() -> dict[str, int]:
     mesh: Any = get_mesh()
     axes = getattr(mesh, "manual_axes", ())
     return {axis: mesh.shape[axis] for axis in axes}
+
+
+@functools.cache
+def _torch_constant(
+    make: Callable[..., Any],
+    arguments: tuple[int, ...],
+    dtype: Any,
+    device: Any,
+) -> Any:
+    import torch
+
+    return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
 from keras_deconv.layers._checks import check_choice
-from keras_deconv.layers._settings import NEAREST
+from keras_deconv.layers._moments import Samples
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
@@ -82,12 +82,15 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         channels = self._known_channels(input_shape)
         super().build(input_shape)
         whole, *rest = self.whitened_blocks(channels)
-        self._whole = RunningStatistics(self, whole, self._positions)
+        samples = Samples(
+            self._positions, self._mean_position, self._scale_positions
+        )
+        self._whole = RunningStatistics(self, whole, samples)
         self.moving_mean, self.moving_deconv = self._whole.moving
         self._rest = None
         if rest:
             self._rest = RunningStatistics(
-                self, rest[0], self._positions, prefix="rest_"
+                self, rest[0], samples, prefix="rest_"
             )
             self.rest_moving_mean, self.rest_moving_deconv = self._rest.moving
 
@@ -168,12 +171,19 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
 
     def _positions(self, inputs: Tensor) -> Tensor:
         """Returns the channels of every S-th position, `(..., C, 1)`."""
-        rank = len(inputs.shape) - 2
-        if rank == 0:
+        if len(inputs.shape) == 2:
             return ops.expand_dims(inputs, -1)
-        return deconv_ops.sampled_patches(
-            inputs, (1,) * rank, sampling_stride=self.sampling_stride or NEAREST
-        )
+        return deconv_ops.sampled_patches(inputs, **self._points(inputs))
+
+    def _mean_position(self, inputs: Tensor) -> Tensor:
+        return deconv_ops.mean_patch(inputs, **self._points(inputs))
+
+    def _scale_positions(self, inputs: Tensor) -> Tensor:
+        return self._positions(inputs)[..., 0]
+
+    def _points(self, inputs: Tensor) -> dict[str, Any]:
+        # Channels have been moved to the end.
+        return {**super()._points(inputs), "data_format": "channels_last"}
 
 
 def _identity(channels: int) -> Tensor:

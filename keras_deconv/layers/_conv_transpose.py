@@ -83,6 +83,9 @@ class TransposeWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     def _patches(self, inputs: Tensor) -> Tensor:
         return self._pixels(inputs)
 
+    def _mean_patch(self, inputs: Tensor) -> Tensor:
+        return self._mean_pixel(inputs)
+
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return ops.conv_transpose(
             inputs,

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._types import Tensor
+from keras_deconv.layers._moments import Samples
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._twin import make_twin
 from keras_deconv.layers._whitening import Whitening
@@ -15,15 +16,17 @@ class KernelWhitening(Whitening):
     """Mixin: multiplies with `D w` in place of the kernel `w`.
 
     A class that joins this mixin to a Keras class provides `plain_class`,
-    `_make_blocks`, `_patches`, `_scale_pixels` and `_linear`. Weights,
-    besides those of the Keras class: see `RunningStatistics`.
+    `_make_blocks`, `_linear`, and what `Samples` takes. Weights, besides
+    those of the Keras class: see `RunningStatistics`.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         blocks = self._make_blocks(self._known_channels(input_shape))
         super().build(input_shape)
         self._statistics = RunningStatistics(
-            self, blocks, self._patches, self._scale_pixels
+            self,
+            blocks,
+            Samples(self._patches, self._mean_patch, self._scale_pixels),
         )
         self.moving_mean, self.moving_deconv = self._statistics.moving
 
@@ -73,8 +76,12 @@ class KernelWhitening(Whitening):
         """Returns `(..., C, taps)`: what rows of the kernel multiply."""
         raise NotImplementedError
 
+    def _mean_patch(self, inputs: Tensor) -> Tensor:
+        """Returns the mean of the patches, `(C, taps)`."""
+        raise NotImplementedError
+
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
-        """Returns `(..., C, 1)`: channels of single positions."""
+        """Returns `(..., C)`: channels of single positions."""
         raise NotImplementedError
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:

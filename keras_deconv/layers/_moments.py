@@ -4,12 +4,16 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
 from keras_deconv._engine import replica
+from keras_deconv._engine import reshape
+from keras_deconv._engine import variance
 from keras_deconv._types import Tensor
 from keras_deconv.layers._replicas import Shares
 
@@ -45,15 +49,27 @@ class Moments:
     variance: Tensor | None
 
 
+class Samples(NamedTuple):
+    """What statistics are taken from: functions of the inputs.
+
+    Attributes:
+        patches: Returns `(..., C, taps)`.
+        mean_patch: Returns the mean of these, `(C, taps)`.
+        pixels: Returns the channels of single positions, `(..., C)`.
+    """
+
+    patches: Callable[[Tensor], Tensor]
+    mean_patch: Callable[[Tensor], Tensor]
+    pixels: Callable[[Tensor], Tensor]
+
+
 class BatchMoments:
     """Measures batches for one set of statistics.
 
     Args:
         layer: The `Whitening` layer, with all its settings.
         blocks: How features are dealt into blocks.
-        patches: Takes inputs and returns `(..., C, taps)`.
-        pixels: Takes inputs and returns the channels of single positions,
-            `(..., C, 1)`.
+        samples: What is measured of the inputs.
 
     Call arguments:
         inputs: What is whitened.
@@ -65,13 +81,11 @@ class BatchMoments:
         self,
         layer: Any,
         blocks: deconv_ops.Blocks,
-        patches: Callable[[Tensor], Tensor],
-        pixels: Callable[[Tensor], Tensor],
+        samples: Samples,
     ) -> None:
         self.layer = layer
         self.blocks = blocks
-        self.patches = patches
-        self.pixels = pixels
+        self.samples = samples
 
     def __call__(
         self, inputs: Tensor, is_due: Any, with_variance: bool
@@ -81,13 +95,13 @@ class BatchMoments:
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
-        pixels = self._pixel_moments(inputs) if with_variance else None
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
                 lambda: self.deconv(inputs),
-                pixels and self._variance(pixels[1]),
+                self._variance(inputs) if with_variance else None,
             )
+        pixels = self._pixel_moments(inputs) if with_variance else None
         shares = Shares(
             count, self.blocks, self.layer.statistics_dtype, with_variance
         )
@@ -99,28 +113,24 @@ class BatchMoments:
             ),
         )
         counts, means, scatter = shares.unpack(total)
-        variance = None
+        pooled = None
         if with_variance:
             pixels = shares.unpack_pixels(total)
-            variance = self._variance(
+            pooled = self._pool_channels(
                 deconv_ops.pool_variances(counts, *pixels)
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
             lambda: self._pool(counts, means, scatter),
-            variance,
+            pooled,
         )
 
     def mean(self, inputs: Tensor) -> Tensor:
-        """Returns the mean of `covariance`, at the cost of a pass.
-
-        Patches of the sum of all images are the sum of their patches.
-        """
+        """Returns the mean of `covariance`, at the cost of a pass."""
         inputs = ops.cast(inputs, self.layer.statistics_dtype)
-        total = ops.sum(inputs, axis=0, keepdims=True)
-        columns = deconv_ops.split_columns(self.patches(total), self.blocks)
-        count = ops.cast(ops.shape(inputs)[0], inputs.dtype)
-        return ops.sum(columns, axis=1) / (deconv_ops.rows(columns) * count)
+        with full_precision():
+            patch = self.samples.mean_patch(inputs)
+        return deconv_ops.mean_of_blocks(patch, self.blocks)
 
     def covariance(self, inputs: Tensor) -> tuple[Any, Tensor, Tensor]:
         """Returns rows, mean and covariance, ridge included, of a batch."""
@@ -150,9 +160,7 @@ class BatchMoments:
         with full_precision():
             mean = deconv_ops.mean(columns)
             has_few_rows = self.has_few_rows(inputs)
-            if isinstance(has_few_rows, bool):
-                return mean, by_rows() if has_few_rows else by_features()
-            return mean, ops.cond(has_few_rows, by_rows, by_features)
+            return mean, cond(has_few_rows, by_rows, by_features)
 
     def root(self, covariance: Tensor) -> Tensor:
         """Returns D of a covariance with its ridge."""
@@ -177,20 +185,32 @@ class BatchMoments:
         rows = ops.shape(inputs)[0] * (blocks.count if blocks.shared else 1)
         return deconv_ops.are_few(rows, blocks.features)
 
+    def _pixels(self, inputs: Tensor) -> Tensor:
+        """Returns single positions, `(..., C)`, of which all is constant."""
+        # As is the D that it is used with.
+        inputs = ops.stop_gradient(inputs)
+        return ops.cast(
+            self.samples.pixels(inputs), self.layer.statistics_dtype
+        )
+
     def _pixel_moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and variance of each channel, `(C,)` each."""
-        # Constant, as the D that it is used with.
-        inputs = ops.stop_gradient(inputs)
-        inputs = ops.cast(inputs, self.layer.statistics_dtype)
-        pixels = ops.reshape(self.pixels(inputs), (-1, self.blocks.channels))
+        pixels = ops.reshape(self._pixels(inputs), (-1, self.blocks.channels))
         return deconv_ops.mean_and_variance(pixels)
 
-    def _variance(self, variances: Tensor) -> Tensor:
+    def _variance(self, inputs: Tensor) -> Tensor:
+        """Returns `Moments.variance` of inputs that nobody shares."""
+        pixels = self._pixels(inputs)
+        return self._pool_channels(
+            variance(pixels, range(len(pixels.shape) - 1))
+        )
+
+    def _pool_channels(self, variances: Tensor) -> Tensor:
         """Returns `Moments.variance` of the variances of all channels."""
         # Channels of one D are neighbours, unless there is but one D.
-        matrices = self.blocks.matrices
-        total = ops.sum(ops.reshape(variances, (matrices, -1)), axis=1)
-        return total * (matrices / self.blocks.channels) + self.layer.epsilon
+        matrices, channels = self.blocks.matrices, self.blocks.channels
+        total = ops.sum(reshape(variances, (matrices, -1)), axis=1)
+        return total * (matrices / channels) + self.layer.epsilon
 
     def _share(
         self, inputs: Tensor, shares: Shares, index: Tensor, pixels: Any
@@ -210,7 +230,9 @@ class BatchMoments:
 
     def _columns(self, inputs: Tensor, replicas: int = 1) -> Tensor:
         inputs = ops.cast(inputs, self.layer.statistics_dtype)
-        columns = deconv_ops.split_columns(self.patches(inputs), self.blocks)
+        columns = deconv_ops.split_columns(
+            self.samples.patches(inputs), self.blocks
+        )
         self._check_rows(columns.shape[1], replicas, inputs)
         return columns
 

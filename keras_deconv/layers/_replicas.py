@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import all_reduce_sum
+from keras_deconv._engine import cond
 from keras_deconv._engine import may_reduce_in_branches
 from keras_deconv._types import Tensor
 
@@ -91,18 +92,14 @@ class Shares:
         def lengthened(slots: Tensor) -> Tensor:
             return ops.pad(slots, ((0, scatter),))
 
-        if is_due is True:
-            return all_reduce_sum(vector())
         if may_reduce_in_branches():
-            return ops.cond(
+            return cond(
                 is_due,
                 lambda: all_reduce_sum(vector()),
                 lambda: lengthened(all_reduce_sum(means())),
             )
         # The zeros are sent too.
-        return all_reduce_sum(
-            ops.cond(is_due, vector, lambda: lengthened(means()))
-        )
+        return all_reduce_sum(cond(is_due, vector, lambda: lengthened(means())))
 
     @property
     def _slots(self) -> int:

@@ -9,6 +9,7 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._types import Tensor
 from keras_deconv.layers._depthwise import depthwise_conv
 from keras_deconv.layers._depthwise import per_channel
+from keras_deconv.layers._moments import Samples
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
@@ -28,13 +29,14 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         super().build(input_shape)
         depthwise, pointwise = self.whitened_blocks(channels)
         self._depthwise = RunningStatistics(
-            self, depthwise, self._patches, self._scale_pixels
+            self,
+            depthwise,
+            Samples(self._patches, self._mean_patch, self._scale_pixels),
         )
         self._pointwise = RunningStatistics(
             self,
             pointwise,
-            self._pixels,
-            self._scale_pixels,
+            Samples(self._pixels, self._mean_pixel, self._scale_pixels),
             prefix="pointwise_",
         )
         self.moving_mean, self.moving_deconv = self._depthwise.moving

@@ -1,7 +1,6 @@
 """Settings that some deconvolution layers have and others lack."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 from typing import get_args
 
@@ -15,10 +14,6 @@ from keras_deconv.layers._checks import check_choice
 from keras_deconv.layers._checks import check_count
 from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._whitening import Whitening
-
-# Of sampled positions, where no distance is given: the least distance, that of
-# the authors' code, and the least number along an axis with a longer one.
-NEAREST, _FEWEST = 3, 4
 
 
 class BlockSettings(Whitening):
@@ -108,55 +103,40 @@ class SamplingSettings(Whitening):
             sampling_stride = check_count("sampling_stride", sampling_stride)
         self.sampling_stride = sampling_stride
 
-    def sampling_strides(
-        self,
-        positions: Sequence[int | None],
-        kernel_size: Sequence[int],
-        strides: Sequence[int],
-    ) -> tuple[int, ...]:
-        """Returns S for each spatial axis of a convolution.
-
-        Args:
-            positions: How many outputs there are along each axis, or None
-                where that is unknown.
-            kernel_size: Taps along each axis.
-            strides: Strides of the convolution.
-        """
-        if self.sampling_stride is not None:
-            return (self.sampling_stride,) * len(positions)
-        return tuple(
-            max(NEAREST, min(-(-size // stride), (count or 0) // _FEWEST))
-            for count, size, stride in zip(
-                positions, kernel_size, strides, strict=True
-            )
-        )
-
     def _patches(self, inputs: Tensor) -> Tensor:
         """Returns the patches under the kernel."""
-        outputs = self.compute_output_shape(tuple(inputs.shape))
-        first = self.data_format == "channels_first"
-        return deconv_ops.sampled_patches(
-            inputs,
-            self.kernel_size,
-            strides=self.strides,
-            dilation_rate=self.dilation_rate,
-            padding=self.padding,
-            sampling_stride=self.sampling_strides(
-                outputs[2:] if first else outputs[1:-1],
-                self.kernel_size,
-                self.strides,
-            ),
-            data_format=self.data_format,
-        )
+        return deconv_ops.sampled_patches(inputs, **self._geometry())
+
+    def _mean_patch(self, inputs: Tensor) -> Tensor:
+        """Returns the mean of the patches, `(C, taps)`."""
+        return deconv_ops.mean_patch(inputs, **self._geometry())
+
+    def _geometry(self) -> dict[str, Any]:
+        """Says where the patches under the kernel lie."""
+        return {
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "dilation_rate": self.dilation_rate,
+            "padding": self.padding,
+            "sampling_stride": self.sampling_stride,
+            "data_format": self.data_format,
+        }
 
     def _pixels(self, inputs: Tensor) -> Tensor:
         """Returns the channels of single positions, `(..., C, 1)`."""
-        return deconv_ops.sampled_patches(
-            inputs,
-            (1,) * (len(inputs.shape) - 2),
-            sampling_stride=self.sampling_stride or NEAREST,
-            data_format=self.data_format,
-        )
+        return deconv_ops.sampled_patches(inputs, **self._points(inputs))
+
+    def _mean_pixel(self, inputs: Tensor) -> Tensor:
+        """Returns the mean of these, `(C, 1)`."""
+        return deconv_ops.mean_patch(inputs, **self._points(inputs))
+
+    def _points(self, inputs: Tensor) -> dict[str, Any]:
+        """Says where the single positions lie."""
+        return {
+            "kernel_size": (1,) * (len(inputs.shape) - 2),
+            "sampling_stride": self.sampling_stride or deconv_ops.NEAREST,
+            "data_format": self.data_format,
+        }
 
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
         """Returns pixels for a scale: four along an axis known to have them.
@@ -166,9 +146,10 @@ class SamplingSettings(Whitening):
         """
         if self.data_format == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)
-        stride = self.sampling_stride or NEAREST
+        stride = self.sampling_stride or deconv_ops.NEAREST
+        fewest = deconv_ops.FEWEST
         strides = [
-            stride if size is None else min(stride, max(1, size // _FEWEST))
+            stride if size is None else min(stride, max(1, size // fewest))
             for size in inputs.shape[1:-1]
         ]
-        return ops.expand_dims(take_every(inputs, strides), -1)
+        return take_every(inputs, strides)

@@ -6,9 +6,14 @@ from typing import Any
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import known
+from keras_deconv._engine import reshape
+from keras_deconv._engine import where
 from keras_deconv._types import Tensor
 from keras_deconv.layers._moments import BatchMoments
+from keras_deconv.layers._moments import Samples
 
 
 class RunningStatistics:
@@ -34,9 +39,7 @@ class RunningStatistics:
     Args:
         layer: The `Whitening` layer, with all its settings.
         blocks: How features are dealt into blocks.
-        patches: Takes inputs and returns `(..., C, taps)`.
-        pixels: Takes inputs and returns the channels of single positions,
-            `(..., C, 1)`. By default the patches, which then are that.
+        samples: What they are taken from.
         prefix: Goes before the names of the weights.
 
     Attributes:
@@ -57,13 +60,12 @@ class RunningStatistics:
         self,
         layer: Any,
         blocks: deconv_ops.Blocks,
-        patches: Callable[[Tensor], Tensor],
-        pixels: Callable[[Tensor], Tensor] | None = None,
+        samples: Samples,
         prefix: str = "",
     ) -> None:
         self.layer = layer
         self.blocks = blocks
-        self.batch = BatchMoments(layer, blocks, patches, pixels or patches)
+        self.batch = BatchMoments(layer, blocks, samples)
         self.observer: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.moving = self._add_pair(f"{prefix}moving")
         self.last: Any = None
@@ -104,15 +106,14 @@ class RunningStatistics:
         elif not training or not self.layer.trainable:
             mean, deconv = self.moving_values()
         elif self.step is not None:
-            step = ops.convert_to_tensor(self.step)
-            return self._follow_schedule(inputs, step, kernel)
+            return self._follow_schedule(inputs, kernel)
         else:
             mean, deconv = self.batch(inputs, True, False).deconv()
-            self._record(mean, deconv, _all_finite(mean, deconv))
+            self._record(mean, deconv, _are_finite(mean, deconv))
         return mean, deconv_ops.product(deconv, kernel)
 
     def _follow_schedule(
-        self, inputs: Tensor, step: Tensor, kernel: Tensor
+        self, inputs: Tensor, kernel: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Computes D where the schedule has it; the other branch is free.
 
@@ -127,60 +128,89 @@ class RunningStatistics:
         case. All else is outside: on TensorFlow, each tensor of a branch that
         a gradient needs takes a handful of nodes.
         """
-        layer = self.layer
-        is_due = is_thawed = True
-        if layer.freeze_after is not None:
-            is_due = is_thawed = step < layer.freeze_after
-        if self.last is not None:
-            is_due = ops.logical_or(
-                step < layer.warmup_steps, step % self.period == 0
-            )
-            is_new = ops.any(ops.equal(self.last_variance, 0))
-            is_due = ops.logical_and(is_thawed, ops.logical_or(is_due, is_new))
+        step, is_thawed, is_due = self._read_step()
         moments = self.batch(inputs, is_due, self.last is not None)
+        last = None if self.last is None else ops.convert_to_tensor(self.last)
 
-        def frozen() -> tuple[Tensor, Tensor]:
-            # Copies: on PyTorch, old values are the variables themselves,
-            # which are assigned to before the backward pass needs them.
-            mean, deconv = map(ops.copy, self.moving_values())
-            return mean, deconv
-
-        def idle() -> tuple[Tensor, Tensor]:
-            if self.last is None:
-                return frozen()
-            value = moments.mean(), self._rescaled(moments.variance)
-            if layer.freeze_after is None:
-                return value
-            return _choose(is_thawed, value, frozen())
-
-        def due_branch() -> tuple[Tensor, ...]:
+        def due() -> tuple[Tensor, ...]:
             mean, deconv = moments.deconv()
             return mean, deconv, deconv_ops.product(deconv, kernel)
 
-        def idle_branch() -> tuple[Tensor, ...]:
-            mean, deconv = idle()
+        def idle() -> tuple[Tensor, ...]:
             # Constant in the branch itself, which TensorFlow differentiates.
-            deconv = ops.stop_gradient(deconv)
-            return mean, deconv, deconv_ops.product(deconv, kernel)
+            ratio = ops.convert_to_tensor(self.last_variance) / moments.variance
+            deconv = ops.stop_gradient(last * _scale(ratio))
+            return moments.mean(), last, deconv_ops.product(deconv, kernel)
 
-        mean, deconv, folded = ops.cond(is_due, due_branch, idle_branch)
-        is_finite = _all_finite(mean, deconv)
-        if self.last is not None:
-            is_finite = ops.logical_and(is_finite, _is_finite(moments.variance))
-            is_valid = ops.logical_and(is_due, is_finite)
-            _assign_where(is_valid, self.last, ops.stop_gradient(deconv))
-            _assign_where(is_valid, self.last_variance, moments.variance)
-        is_valid = ops.logical_and(is_thawed, is_finite)
-        self._record(mean, deconv, is_valid, moments.variance)
+        def frozen() -> tuple[Tensor, ...]:
+            mean, deconv = self.moving_values()
+            folded = deconv_ops.product(deconv, kernel)
+            return mean, deconv if last is None else last, folded
+
+        def other() -> tuple[Tensor, ...]:
+            return frozen() if last is None else cond(is_thawed, idle, frozen)
+
+        mean, deconv, folded = cond(is_due, due, other)
         self.step.assign(step + 1)
+        if is_thawed is not False:
+            self._move(mean, deconv, is_thawed, is_due, moments.variance)
         return mean, folded
 
-    def _rescaled(self, variance: Tensor) -> Tensor:
-        """Returns the last D, scaled to a batch of this variance."""
-        last, last_variance = map(
-            ops.convert_to_tensor, (self.last, self.last_variance)
+    def _read_step(self) -> tuple[Tensor, Any, Any]:
+        """Returns the step, whether averages move, and whether D is due.
+
+        Numbers in Python where they are known.
+        """
+        layer, step = self.layer, ops.convert_to_tensor(self.step)
+        is_thawed: Any = True
+        if layer.freeze_after is not None:
+            is_thawed = known(step < layer.freeze_after)
+        if self.last is None:
+            return step, is_thawed, is_thawed
+        # Zero, and so due, while there is no last D.
+        has_last = ops.convert_to_tensor(self.last_variance)[0] > 0
+        since = known(step * ops.cast(has_last, step.dtype))
+        is_due = (since < layer.warmup_steps) | (since % self.period == 0)
+        return (
+            step,
+            is_thawed,
+            is_due if is_thawed is True else (is_thawed & is_due),
         )
-        return last * _scale(last_variance / variance)
+
+    def _move(
+        self,
+        mean: Tensor,
+        deconv: Tensor,
+        is_thawed: Any,
+        is_due: Any,
+        variance: Tensor | None,
+    ) -> None:
+        """Records a batch, unless it is not finite, and the last D.
+
+        Args:
+            mean: Of the batch.
+            deconv: The last D, of this batch if it is due.
+            is_thawed: Whether averages move.
+            is_due: Whether D is new.
+            variance: Of the batch, if a last D is kept.
+        """
+        if variance is None:
+            is_finite = _are_finite(mean, deconv)
+            self._record(mean, deconv, _both(is_thawed, is_finite))
+            return
+        of_deconv = ops.convert_to_tensor(self.last_variance)
+        if is_due is False:
+            is_finite = _are_finite(mean, variance)
+        else:
+            deconv = ops.stop_gradient(deconv)
+            is_finite = _are_finite(mean, variance, deconv)
+            of_deconv = where(_both(is_due, is_finite), variance, of_deconv)
+            last = ops.convert_to_tensor(self.last)
+            self.last.assign(where(is_finite, deconv, last))
+            self.last_variance.assign(of_deconv)
+        self._record(
+            mean, deconv, _both(is_thawed, is_finite), variance, of_deconv
+        )
 
     def assign(self, mean: Any, deconv: Any) -> None:
         """Sets the averages; the next training step computes a D."""
@@ -198,6 +228,7 @@ class RunningStatistics:
         deconv: Tensor,
         is_valid: Tensor,
         variance: Tensor | None = None,
+        of_deconv: Tensor | None = None,
     ) -> None:
         """Moves the averages towards mean and D, where these are valid.
 
@@ -205,26 +236,31 @@ class RunningStatistics:
         by the root of the mean variance. The mean of D itself is that of one
         over the standard deviation: of inputs that are nearly constant in
         some batches it is far too large for the others.
+
+        Args:
+            mean: Of the batch.
+            deconv: D.
+            is_valid: Whether to move.
+            variance: Of the batch.
+            of_deconv: Of the batch that D is of.
         """
-        # Of a number, `ops.cast` makes a float32 tensor first.
-        decay = ops.convert_to_tensor(
-            self.layer.momentum, self.layer.statistics_dtype
-        )
         mean, deconv = map(ops.stop_gradient, (mean, deconv))
+        keep = self.layer.momentum
+        take = 1 - keep
         old_mean, old = self.moving_values()
-        _assign_where(
-            is_valid, self.moving[0], old_mean * decay + mean * (1 - decay)
-        )
+        moved = old_mean * keep + mean * take
+        self.moving[0].assign(where(is_valid, moved, old_mean))
         if variance is not None:
             last = ops.convert_to_tensor(self.variance)
-            last = ops.where(ops.equal(last, 0), variance, last)
-            moved = last * decay + variance * (1 - decay)
-            _assign_where(is_valid, self.variance, moved)
-            old = old * _scale(last / moved)
-            deconv = deconv * _scale(variance / moved)
-        _assign_where(
-            is_valid, self.moving[1], old * decay + deconv * (1 - decay)
-        )
+            before = where(last > 0, last, variance)
+            moved = before * keep + variance * take
+            self.variance.assign(where(is_valid, moved, last))
+            keep, take = (
+                _scale(each / moved) * weight
+                for each, weight in ((before, keep), (of_deconv, take))
+            )
+        moved = old * keep + deconv * take
+        self.moving[1].assign(where(is_valid, moved, old))
 
     def moving_values(self) -> tuple[Tensor, Tensor]:
         """Returns the moving mean and D, as tensors."""
@@ -289,31 +325,21 @@ class RunningStatistics:
         }
 
 
-def _choose(
-    condition: Tensor, this: tuple[Tensor, ...], other: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    mean, deconv = (
-        ops.where(condition, a, b) for a, b in zip(this, other, strict=True)
-    )
-    return mean, deconv
-
-
 def _scale(variance_ratio: Tensor) -> Tensor:
     """Returns a factor for each D, of the ratio of two variances."""
-    return ops.reshape(ops.sqrt(variance_ratio), (-1, 1, 1))
+    return reshape(ops.sqrt(variance_ratio), (-1, 1, 1))
 
 
-def _all_finite(mean: Tensor, deconv: Tensor) -> Tensor:
-    return ops.logical_and(_is_finite(mean), _is_finite(deconv))
+def _are_finite(*values: Tensor) -> Tensor:
+    """Whether all elements of all tensors are finite, and their sum too."""
+    total = ops.sum(values[0])
+    for value in values[1:]:
+        total = total + ops.sum(value)
+    return total - total == 0
 
 
-def _is_finite(value: Tensor) -> Tensor:
-    return ops.isfinite(ops.sum(value))
-
-
-def _assign_where(condition: Tensor, variable: Any, new: Tensor) -> None:
-    old = ops.convert_to_tensor(variable)
-    variable.assign(ops.where(condition, new, old))
+def _both(this: Any, other: Tensor) -> Tensor:
+    return other if this is True else ops.logical_and(this, other)
 
 
 def _identity(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:

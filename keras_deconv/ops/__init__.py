@@ -15,6 +15,7 @@ of the kernel in row-major order, as in the authors' implementation.
 """
 
 from keras_deconv.ops._blocks import Blocks
+from keras_deconv.ops._blocks import mean_of_blocks
 from keras_deconv.ops._blocks import merge_columns
 from keras_deconv.ops._blocks import merge_kernel
 from keras_deconv.ops._blocks import split_columns
@@ -34,19 +35,28 @@ from keras_deconv.ops._fold import fold_mean
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
 from keras_deconv.ops._newton_schulz import sqrt_pair
+from keras_deconv.ops._patches import FEWEST
+from keras_deconv.ops._patches import NEAREST
+from keras_deconv.ops._patches import default_stride
+from keras_deconv.ops._patches import mean_patch
 from keras_deconv.ops._patches import sampled_patches
 from keras_deconv.ops._product import product
 
 __all__ = [
+    "FEWEST",
+    "NEAREST",
     "Blocks",
     "are_few",
     "covariance",
+    "default_stride",
     "fold",
     "fold_mean",
     "inverse_sqrt",
     "inverse_sqrt_of_rows",
     "mean",
     "mean_and_variance",
+    "mean_of_blocks",
+    "mean_patch",
     "merge_columns",
     "merge_kernel",
     "pool",

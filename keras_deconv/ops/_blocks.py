@@ -4,6 +4,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_deconv._engine import reshape
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
 
@@ -65,8 +66,28 @@ def split_columns(patches: Tensor, blocks: Blocks) -> Tensor:
         axes = (1, 0, 2, 3)
     if not blocks.shared:
         axes = (1, 2, 0, 3)
-    columns = ops.transpose(ops.reshape(patches, shape), axes)
-    return ops.reshape(columns, (blocks.matrices, -1, blocks.features))
+    columns = ops.transpose(reshape(patches, shape), axes)
+    return reshape(columns, (blocks.matrices, -1, blocks.features))
+
+
+def mean_of_blocks(patch: Tensor, blocks: Blocks) -> Tensor:
+    """Returns the mean of the columns of a mean patch.
+
+    Args:
+        patch: `(C, taps)`.
+        blocks: Blocks that share a D share a mean.
+
+    Returns:
+        `(matrices, F)`.
+    """
+    groups, count, features = blocks.groups, blocks.count, blocks.features
+    if count == 1 or not blocks.shared:
+        return reshape(patch, (blocks.matrices, features))
+    if blocks.layout == "interleaved":
+        shape, axis = (groups, features, count), 2
+    else:
+        shape, axis = (groups, count, features), 1
+    return ops.sum(reshape(patch, shape), axis) / count
 
 
 def merge_columns(columns: Tensor, blocks: Blocks) -> Tensor:
@@ -81,8 +102,8 @@ def merge_columns(columns: Tensor, blocks: Blocks) -> Tensor:
     else:
         shape = (blocks.groups, blocks.count, -1, blocks.features)
         axes = (2, 0, 1, 3)
-    patches = ops.transpose(ops.reshape(columns, shape), axes)
-    return ops.reshape(patches, (-1, blocks.channels, blocks.taps))
+    patches = ops.transpose(reshape(columns, shape), axes)
+    return reshape(patches, (-1, blocks.channels, blocks.taps))
 
 
 def split_kernel(kernel: Tensor, blocks: Blocks) -> Tensor:
@@ -98,12 +119,12 @@ def split_kernel(kernel: Tensor, blocks: Blocks) -> Tensor:
         the blocks that share a D.
     """
     per_group = blocks.channels // blocks.groups
-    kernel = ops.reshape(kernel, (blocks.taps, per_group, blocks.groups, -1))
+    kernel = reshape(kernel, (blocks.taps, per_group, blocks.groups, -1))
     kernel = ops.transpose(kernel, (2, 1, 0, 3))
     if blocks.layout == "contiguous" and blocks.shared:
         shape = (blocks.groups, blocks.count, blocks.features, -1)
-        kernel = ops.transpose(ops.reshape(kernel, shape), (0, 2, 1, 3))
-    return ops.reshape(kernel, (blocks.matrices, blocks.features, -1))
+        kernel = ops.transpose(reshape(kernel, shape), (0, 2, 1, 3))
+    return reshape(kernel, (blocks.matrices, blocks.features, -1))
 
 
 def merge_kernel(
@@ -119,6 +140,6 @@ def merge_kernel(
     per_group = blocks.channels // blocks.groups
     if blocks.layout == "contiguous" and blocks.shared:
         split = (blocks.groups, blocks.features, blocks.count, -1)
-        kernel = ops.transpose(ops.reshape(kernel, split), (0, 2, 1, 3))
-    kernel = ops.reshape(kernel, (blocks.groups, per_group, blocks.taps, -1))
-    return ops.reshape(ops.transpose(kernel, (2, 1, 0, 3)), shape)
+        kernel = ops.transpose(reshape(kernel, split), (0, 2, 1, 3))
+    kernel = reshape(kernel, (blocks.groups, per_group, blocks.taps, -1))
+    return reshape(ops.transpose(kernel, (2, 1, 0, 3)), shape)

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_deconv._engine import as_number
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
 
@@ -14,7 +15,7 @@ def mean(columns: Tensor) -> Tensor:
 def mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and variance of each column of `(rows, C)`."""
     # Of float64, `ops.mean` returns what float32 can hold on PyTorch.
-    count = ops.cast(ops.shape(rows)[0], rows.dtype)
+    count = as_number(ops.shape(rows)[0], like=rows)
     mean = ops.sum(rows, axis=0) / count
     return mean, ops.sum(ops.square(rows - mean), axis=0) / count
 
@@ -109,5 +110,8 @@ def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:
 
 
 def rows(columns: Tensor) -> Tensor:
-    """Returns the number of rows of `(matrices, rows, F)`, in its dtype."""
-    return ops.cast(ops.shape(columns)[1], columns.dtype)
+    """Returns the number of rows of `(matrices, rows, F)`.
+
+    A tensor of the same dtype if that is unknown.
+    """
+    return as_number(ops.shape(columns)[1], like=columns)

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_deconv._engine import reshape
 from keras_deconv._types import Tensor
 from keras_deconv.ops._blocks import Blocks
 from keras_deconv.ops._blocks import merge_kernel
@@ -33,6 +34,7 @@ def fold(
     Returns:
         `D w` in the shape of `kernel`, and `b - mean D w`, `(O,)`.
     """
+    kernel, deconv = map(ops.convert_to_tensor, (kernel, deconv))
     folded = product(deconv, split_kernel(kernel, blocks))
     bias = fold_mean(folded, bias, mean, blocks)
     return merge_kernel(folded, blocks, tuple(kernel.shape)), bias
@@ -87,5 +89,7 @@ def unfold(
 def _shift(mean: Tensor, folded: Tensor, blocks: Blocks) -> Tensor:
     """Returns what the mean adds to each output, `(O,)`."""
     shift = product(ops.expand_dims(mean, 1), folded)
-    shift = ops.sum(ops.reshape(shift, (blocks.groups, blocks.count, -1)), 1)
-    return ops.reshape(shift, (-1,))
+    if blocks.count > 1:
+        shift = reshape(shift, (blocks.groups, blocks.count, -1))
+        shift = ops.sum(shift, axis=1)
+    return reshape(shift, (-1,))

@@ -1,18 +1,28 @@
 """Patches: what each position of a convolution sees of its input."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 from typing import Self
 
+import numpy as np
 from keras import ops
 
+from keras_deconv._engine import as_number
+from keras_deconv._engine import constant
+from keras_deconv._engine import reshape
 from keras_deconv._engine import slice_axis
 from keras_deconv._engine import take_every
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
+
+# Of sampled positions, where no distance is given: the least distance, that of
+# the authors' code, and the least number along an axis with a longer one.
+NEAREST, FEWEST = 3, 4
 
 
 def sampled_patches(
@@ -22,7 +32,7 @@ def sampled_patches(
     strides: int | Sequence[int] = 1,
     dilation_rate: int | Sequence[int] = 1,
     padding: Padding = "valid",
-    sampling_stride: int | Sequence[int] = 1,
+    sampling_stride: int | Sequence[int] | None = 1,
     data_format: DataFormat = "channels_last",
 ) -> Tensor:
     """Returns the patches under every S-th output position, on each axis.
@@ -45,7 +55,7 @@ def sampled_patches(
         padding: `"valid"`, `"same"` or `"causal"` (all zeros before the
             first position), as in the convolution.
         sampling_stride: S, the distance between sampled output positions,
-            or one for each axis.
+            or one for each axis. None stands for `default_stride`.
         data_format: Where the channels of `inputs` are.
 
     Returns:
@@ -60,19 +70,9 @@ def sampled_patches(
     if data_format == "channels_first":
         inputs = ops.moveaxis(inputs, 1, -1)
     rank = len(kernel_size)
-    axes = [
-        _Axis.of(_size(inputs, axis), padding, *geometry)
-        for axis, geometry in enumerate(
-            zip(
-                kernel_size,
-                _per_axis(strides, rank),
-                _per_axis(dilation_rate, rank),
-                _per_axis(sampling_stride, rank),
-                strict=True,
-            ),
-            start=1,
-        )
-    ]
+    axes = _axes(
+        inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
+    )
     if not any(axis.reach for axis in axes):
         inputs = take_every(inputs, [axis.step for axis in axes])
         return ops.expand_dims(inputs, -1)
@@ -84,7 +84,101 @@ def sampled_patches(
     inputs = ops.transpose(inputs, (0, *positions, 2 * rank + 1, *taps))
     counts = [_size(inputs, axis) for axis in range(1, rank + 1)]
     channels, num_taps = inputs.shape[rank + 1], math.prod(inputs.shape[-rank:])
-    return ops.reshape(inputs, (-1, *counts, channels, num_taps))
+    return reshape(inputs, (-1, *counts, channels, num_taps))
+
+
+def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
+    """Returns S along an axis for which none is given.
+
+    That is 3, as in the authors' code, and as much as a wider kernel takes
+    for its patches not to overlap, while four are left.
+
+    Args:
+        positions: How many outputs there are, or None if that is unknown.
+        kernel_size: Taps.
+        stride: Of the convolution.
+    """
+    apart = -(-kernel_size // stride)
+    return max(NEAREST, min(apart, (positions or 0) // FEWEST))
+
+
+def mean_patch(
+    inputs: Tensor,
+    kernel_size: Sequence[int],
+    *,
+    strides: int | Sequence[int] = 1,
+    dilation_rate: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+    sampling_stride: int | Sequence[int] | None = 1,
+    data_format: DataFormat = "channels_last",
+) -> Tensor:
+    """Returns the mean of `sampled_patches`, over samples and positions.
+
+    It is linear in the inputs: patches of the sum of all samples are the sum
+    of their patches, and along each axis a tap is the sum of those places
+    that it meets, a product with zeros and ones.
+
+    Args:
+        inputs: As in `sampled_patches`.
+        kernel_size: Taps along each spatial axis.
+        strides: Strides of the convolution.
+        dilation_rate: Dilation of the convolution.
+        padding: `"valid"`, `"same"` or `"causal"`.
+        sampling_stride: S.
+        data_format: Where the channels of `inputs` are.
+
+    Returns:
+        `(C, taps)`.
+
+    Raises:
+        ValueError: As `sampled_patches`.
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    if data_format == "channels_first":
+        inputs = ops.moveaxis(inputs, 1, -1)
+    axes = _axes(
+        inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
+    )
+    sizes = [_size(inputs, index) for index in range(1, len(axes) + 1)]
+    channels, number = inputs.shape[-1], _size(inputs, 0)
+    total = ops.sum(inputs, axis=0)
+    # The first axis goes, and its taps come last.
+    for axis, size in zip(axes, sizes, strict=True):
+        total = axis.meets(size, like=total) @ reshape(total, (size, -1))
+        total = ops.transpose(total)
+        number = number * axis.count
+    return reshape(total, (channels, -1)) / as_number(number, like=total)
+
+
+def _axes(
+    inputs: Tensor,
+    kernel_size: Sequence[int],
+    strides: int | Sequence[int],
+    dilation_rate: int | Sequence[int],
+    padding: Padding,
+    sampling_stride: int | Sequence[int] | None,
+) -> list["_Axis"]:
+    """Describes the spatial axes of inputs whose channels come last."""
+    rank = len(kernel_size)
+    return [
+        _axis(_size(inputs, axis), padding, *geometry)
+        for axis, geometry in enumerate(
+            zip(
+                kernel_size,
+                _per_axis(strides, rank),
+                _per_axis(dilation_rate, rank),
+                _per_axis(sampling_stride, rank),
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
+
+
+def _axis(size: Tensor, *geometry: Any) -> "_Axis":
+    """Describes an axis; one of a known size once and for all."""
+    make = _known_axis if isinstance(size, int) else _Axis.of
+    return make(size, *geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +211,7 @@ class _Axis:
         kernel_size: int,
         stride: int,
         dilation: int,
-        sampling: int,
+        sampling: int | None,
     ) -> Self:
         """Describes an axis of a size, which may be a tensor.
 
@@ -133,6 +227,10 @@ class _Axis:
                 f"dilation included. Received: a size of {size}, a kernel "
                 f"of {reach + 1}"
             )
+        if sampling is None:
+            is_known = isinstance(size, int)
+            positions = (size - reach - 1) // stride + 1 if is_known else None
+            sampling = default_stride(positions, kernel_size, stride)
         step = stride * sampling
         return cls(
             before, reach, dilation, step, (size - reach - 1) // step + 1
@@ -153,6 +251,41 @@ class _Axis:
     @property
     def num_cells(self) -> Tensor:
         return self.count + max(self.taps)
+
+    @property
+    def num_taps(self) -> int:
+        return self.reach // self.dilation + 1
+
+    def meets(self, size: Tensor, like: Tensor) -> Tensor:
+        """Returns how often each tap meets each place, `(taps, size)`.
+
+        Args:
+            size: Of the axis.
+            like: Has the dtype that is wanted.
+        """
+        geometry = self.before, self.num_taps, self.dilation, self.step
+        numbers = size, *geometry, self.count
+        if all(isinstance(number, int) for number in numbers):
+            return constant(_meets, *numbers, like=like)
+        return ops.cast(_meets(*numbers), like.dtype)
+
+
+_known_axis = functools.cache(_Axis.of)
+
+
+def _meets(
+    size: Tensor,
+    before: Tensor,
+    taps: int,
+    dilation: int,
+    step: int,
+    count: Tensor,
+) -> Any:
+    """Returns whether a tap meets a place; an array if all are numbers."""
+    arange: Any = np.arange if isinstance(size, int) else ops.arange
+    # From the first position at the tap to the place.
+    way = arange(size) + before - dilation * np.arange(taps)[:, None]
+    return (way % step == 0) & (way >= 0) & (way < step * count)
 
 
 def _padding(
@@ -196,7 +329,7 @@ def _windows(inputs: Tensor, index: int, axis: _Axis) -> Tensor:
     """Replaces an axis by two: positions, and the taps that each sees."""
     sizes = [_size(inputs, other) for other in range(1, len(inputs.shape))]
     sizes[index - 1 : index] = [axis.num_cells, axis.step]
-    inputs = ops.reshape(inputs, (-1, *sizes))
+    inputs = reshape(inputs, (-1, *sizes))
     parts = [
         _take_taps(
             slice_axis(inputs, index, cell, axis.count),
@@ -228,5 +361,6 @@ def _at_least_zero(value: Tensor) -> Tensor:
     return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
 
 
-def _per_axis(value: int | Sequence[int], rank: int) -> Sequence[int]:
-    return (value,) * rank if isinstance(value, int) else value
+def _per_axis(value: Any, rank: int) -> Sequence[Any]:
+    is_one = value is None or isinstance(value, int)
+    return (value,) * rank if is_one else value

@@ -132,10 +132,11 @@ def _sampled(twin: Whitening, layer: Any, call: Call) -> int:
         geometry = ([1] * len(sizes),) * 2
     else:
         geometry = layer.kernel_size, layer.strides
-    strides = twin.sampling_strides(sizes, *geometry)
     return math.prod(
-        math.ceil(size / stride)
-        for size, stride in zip(sizes, strides, strict=True)
+        math.ceil(
+            each[0] / (twin.sampling_stride or deconv_ops.default_stride(*each))
+        )
+        for each in zip(sizes, *geometry, strict=True)
     )
 
 

@@ -77,7 +77,7 @@ def pooled(columns, epsilon=0.5):
     means = [mean(part) for part in parts]
     scatters = [scatter(x, mu) for x, mu in zip(parts, means, strict=True)]
     return pool(
-        ops.stack([rows(part) for part in parts]),
+        ops.convert_to_tensor([float(rows(part)) for part in parts]),
         ops.stack(means),
         sum(scatters),
         epsilon,

@@ -7,6 +7,8 @@ from keras import ops
 
 import compare
 import oracle
+from keras_deconv.ops import default_stride
+from keras_deconv.ops import mean_patch
 from keras_deconv.ops import sampled_patches
 
 
@@ -37,6 +39,38 @@ def geometries(draw):
         ),
         "channels": draw(st.integers(1, 3)),
     }
+
+
+@given(
+    geometries(), st.sampled_from([1, 2, 5, None]), st.integers(0, 2**32 - 1)
+)
+def test_mean_patch_is_the_mean_of_the_patches(geometry, sampling, seed):
+    rng = np.random.default_rng(seed)
+    shape = 3, *geometry.pop("spatial"), geometry.pop("channels")
+    inputs = rng.normal(size=shape).astype("float32")
+    geometry["sampling_stride"] = sampling
+    patches = ops.convert_to_numpy(sampled_patches(inputs, **geometry))
+    expected = patches.reshape(-1, *patches.shape[-2:]).mean(axis=0)
+    compare.assert_close(mean_patch(inputs, **geometry), expected)
+    first = mean_patch(
+        np.moveaxis(inputs, -1, 1), data_format="channels_first", **geometry
+    )
+    compare.assert_close(first, expected)
+
+
+@pytest.mark.parametrize(
+    ("positions", "kernel_size", "stride", "expected"),
+    [
+        (32, 3, 1, 3),
+        (32, 7, 1, 7),
+        (32, 7, 2, 4),
+        (32, 15, 1, 8),
+        (4, 7, 1, 3),
+        (None, 7, 1, 3),
+    ],
+)
+def test_default_stride(positions, kernel_size, stride, expected):
+    assert default_stride(positions, kernel_size, stride) == expected
 
 
 @given(geometries(), st.integers(0, 2**32 - 1))

@@ -187,7 +187,7 @@ def patches_of(layer, inputs):
     """Rows of a layer with one block, in float64."""
     stats = layer.all_statistics()[0]
     columns = keras_deconv.ops.split_columns(
-        stats.batch.patches(ops.convert_to_tensor(inputs)), stats.blocks
+        stats.batch.samples.patches(ops.convert_to_tensor(inputs)), stats.blocks
     )
     return ops.convert_to_numpy(columns)[0].astype("float64")
 
