@@ -91,11 +91,38 @@ def test_tensorflow_warns_of_tf32_on_a_gpu_alone(gpus, tf32, monkeypatch):
         layer.build((4, 3))
 
 
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow may warn")
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+@pytest.mark.parametrize(
+    ("place", "flags", "is_warned"),
+    [
+        ("gpu", "", True),
+        ("gpu", "--xla_gpu_enable_triton_gemm=false", False),
+        ("gpu", "--xla_gpu_enable_triton_gemm=true", False),
+        ("cpu", "", False),
+    ],
+)
+def test_jax_warns_of_slow_first_steps(place, flags, is_warned, monkeypatch):
+    import jax
+
+    monkeypatch.setattr(jax, "default_backend", lambda: place)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    layer = keras_deconv.DeconvDense(2)
+    expectation = (
+        pytest.warns(UserWarning, match="XLA_FLAGS=--xla_gpu_enable_triton")
+        if is_warned
+        else contextlib.nullcontext()
+    )
+    with expectation:
+        layer.build((4, 3))
+
+
 def test_other_backends_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _engine.warn_of_tf32()
+        if BACKEND != "tensorflow":
+            _engine.warn_of_tf32()
+        if BACKEND != "jax":
+            _engine.warn_of_triton()
 
 
 def gpu_is_there():

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import warn_of_tf32
+from keras_deconv._engine import warn_of_triton
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
 from keras_deconv.layers._checks import check_choice
@@ -107,6 +108,7 @@ class Whitening(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         warn_of_tf32()
+        warn_of_triton()
         super().build(input_shape)
 
     @classmethod
