@@ -109,6 +109,20 @@ def cond(
     return keras.ops.cond(condition, this, other)
 
 
+def recomputed(branch: Callable[[], Any]) -> Callable[[], Any]:
+    """Returns a branch whose gradient computes it anew, with JAX.
+
+    There, all that the gradients of either branch need are outputs of both,
+    zeros in the one that was not taken: of the size of all patches.
+    """
+    if keras.backend.backend() != "jax":
+        return branch
+    import jax
+
+    again: Callable[[], Any] = jax.checkpoint(branch, prevent_cse=False)
+    return again
+
+
 def reshape(inputs: Any, shape: Sequence[Any]) -> Any:
     """`ops.reshape`, which on PyTorch takes ten times as long as that."""
     if keras.backend.backend() == "torch":

@@ -9,6 +9,7 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
 from keras_deconv._engine import known
+from keras_deconv._engine import recomputed
 from keras_deconv._engine import reshape
 from keras_deconv._engine import where
 from keras_deconv._types import Tensor
@@ -150,7 +151,7 @@ class RunningStatistics:
         def other() -> tuple[Tensor, ...]:
             return frozen() if last is None else cond(is_thawed, idle, frozen)
 
-        mean, deconv, folded = cond(is_due, due, other)
+        mean, deconv, folded = cond(is_due, recomputed(due), other)
         self.step.assign(step + 1)
         if is_thawed is not False:
             self._move(mean, deconv, is_thawed, is_due, moments.variance)
