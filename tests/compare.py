@@ -7,7 +7,7 @@ from keras import ops
 def relative_error(actual, expected):
     """Returns the largest difference over the largest expected value."""
     actual = np.asarray(ops.convert_to_numpy(actual), "float64")
-    expected = np.asarray(expected, "float64")
+    expected = np.asarray(ops.convert_to_numpy(expected), "float64")
     assert actual.shape == expected.shape
     return np.abs(actual - expected).max() / np.abs(expected).max()
 

@@ -68,8 +68,11 @@ def test_stale_d_fits_batches_of_any_scale(make):
     for weight, old, new in zip(
         layer.non_trainable_weights, before, after, strict=True
     ):
-        is_last = "batch_" in weight.name
-        assert np.array_equal(old, new) == is_last, weight.name
+        if "batch_" in weight.name:
+            np.testing.assert_array_equal(old, new, weight.name)
+        # The second half of a separable layer may see the same as before.
+        elif not weight.name.startswith("pointwise_"):
+            assert not np.array_equal(old, new), weight.name
     compare.assert_close(actual, expected, 1e-4)
 
 

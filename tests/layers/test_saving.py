@@ -114,7 +114,8 @@ def test_changed_bytes_are_noticed(tmp_path):
         changed = bytes(byte ^ 255 for byte in data[middle : middle + 9])
         return data[:middle] + changed + data[middle + 9 :]
 
-    with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+    # Whether Keras passes it on as it is depends on where it meets it.
+    with pytest.raises((zipfile.BadZipFile, ValueError), match="Bad CRC-32"):
         keras.models.load_model(damaged(tmp_path, change))
 
 
