@@ -167,11 +167,19 @@ def constant(make: Callable[..., Any], *arguments: int, like: Any) -> Any:
     return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
 
 
-def variance(inputs: Any, axes: Sequence[int]) -> Any:
-    """`ops.var`, which on PyTorch returns that of float64 in float32."""
+def variance(inputs: Any) -> Any:
+    """Returns the variance of each column of `(..., C)`.
+
+    `ops.var` returns that of float64 in float32. PyTorch has an operation
+    of its own.
+    """
+    axes = tuple(range(len(inputs.shape) - 1))
     if keras.backend.backend() == "torch":
-        return inputs.var(tuple(axes), correction=0)
-    return keras.ops.var(inputs, axis=tuple(axes))
+        return inputs.var(axes, correction=0)
+    ops = keras.ops
+    count = as_number(math.prod(ops.shape(inputs)[:-1]), like=inputs)
+    mean = ops.sum(inputs, axis=axes) / count
+    return ops.sum(ops.square(inputs - mean), axis=axes) / count
 
 
 def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:

@@ -200,10 +200,7 @@ class BatchMoments:
 
     def _variance(self, inputs: Tensor) -> Tensor:
         """Returns `Moments.variance` of inputs that nobody shares."""
-        pixels = self._pixels(inputs)
-        return self._pool_channels(
-            variance(pixels, range(len(pixels.shape) - 1))
-        )
+        return self._pool_channels(variance(self._pixels(inputs)))
 
     def _pool_channels(self, variances: Tensor) -> Tensor:
         """Returns `Moments.variance` of the variances of all channels."""
