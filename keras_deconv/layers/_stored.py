@@ -3,8 +3,12 @@
 import itertools
 import warnings
 from typing import Any
+from typing import get_args
 
 import keras
+import numpy as np
+
+from keras_deconv._types import BlockLayout
 
 # What a file keeps of one set of statistics: the averages; with
 # `freeze_after` also the step; with `update_every` also the last D, its
@@ -19,6 +23,26 @@ _RANKS = {
     5: (2, 3, 2, 3, 0),
     6: (2, 3, 3, 1, 1, 0),
 }
+
+
+# Entry of a file beside the weights: which layout D is for, by its number.
+_LAYOUT = "block_layout"
+_LAYOUTS = get_args(BlockLayout)
+
+
+def save_weights(layer: Any, store: Any) -> None:
+    """Stores all weights of a layer, and the layout of its blocks.
+
+    Another layout gives weights of the same shapes, for other features.
+
+    Args:
+        layer: A deconvolution layer.
+        store: Takes arrays, by name.
+    """
+    # Dense and Conv store kernel and bias only; all weights must be stored.
+    keras.layers.Layer.save_own_variables(layer, store)
+    if _has_layout(layer):
+        store[_LAYOUT] = np.uint8(_LAYOUTS.index(layer.block_layout))
 
 
 def load_weights(layer: Any, store: Any) -> None:
@@ -36,13 +60,23 @@ def load_weights(layer: Any, store: Any) -> None:
             `layer.weights`.
 
     Raises:
-        ValueError: If weights are missing, left over or of other shapes;
-            then no weight has changed.
+        ValueError: If weights are missing, left over, of other shapes or for
+            blocks of another layout; then no weight has changed.
     """
-    values = _read(layer, store) if layer.built else None
+    if _LAYOUT in store and _has_layout(layer):
+        layout = _LAYOUTS[int(store[_LAYOUT])]
+        if layout != layer.block_layout:
+            raise ValueError(
+                f"Layer '{layer.name}' has blocks of the layout "
+                f"{layer.block_layout!r}. Received: a file with the weights of "
+                f"{layout!r} blocks, whose D is for other features"
+            )
+    names = set(store.keys()) - {_LAYOUT}
+    stored = {name: store[name] for name in names}
+    values = _read(layer, stored) if layer.built else None
     if values is None:
         # Keras says what it has expected.
-        keras.layers.Layer.load_own_variables(layer, store)
+        keras.layers.Layer.load_own_variables(layer, stored)
         return
     for weight, value in zip(layer.weights, values, strict=True):
         if tuple(value.shape) != tuple(weight.shape):
@@ -56,11 +90,20 @@ def load_weights(layer: Any, store: Any) -> None:
         weight.assign(value)
 
 
-def _read(layer: Any, store: Any) -> list[Any] | None:
+def _has_layout(layer: Any) -> bool:
+    """Whether a layout makes a difference: one block is one in either."""
+    return (
+        layer.built
+        and hasattr(layer, _LAYOUT)
+        and any(each.blocks.count > 1 for each in layer.all_statistics())
+    )
+
+
+def _read(layer: Any, store: dict[str, Any]) -> list[Any] | None:
     """Returns a value for each weight, or None if the file does not fit."""
     all_kept = list(map(_count_kept, layer.all_statistics()))
     others = len(layer.weights) - sum(all_kept)
-    values = [store[f"{number}"] for number in range(len(store.keys()))]
+    values = [store[f"{number}"] for number in range(len(store))]
     found, values = values[:others], values[others:]
     all_stored = _count_stored(
         len(all_kept), [len(each.shape) for each in values]

@@ -20,6 +20,7 @@ from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._checks import check_positive
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._stored import load_weights
+from keras_deconv.layers._stored import save_weights
 
 # Without `update_every`: T, and the most features of a D that is always new.
 _PERIOD, _CHEAP = 8, 64
@@ -158,9 +159,8 @@ class Whitening(keras.layers.Layer):
     def quantize(self, *args: Any, **kwargs: Any) -> None:
         raise self._unavailable("Quantization")
 
-    # Dense and Conv store kernel and bias only; all weights must be stored.
     def save_own_variables(self, store: dict[str, Any]) -> None:
-        keras.layers.Layer.save_own_variables(self, store)
+        save_weights(self, store)
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
         load_weights(self, store)
