@@ -318,7 +318,9 @@ def _torch_constant(
 ) -> Any:
     import torch
 
-    return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
+    # One that is made in inference mode would be of no use to a gradient.
+    with torch.inference_mode(mode=False):
+        return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
 
 
 @functools.cache

@@ -189,3 +189,43 @@ def test_gradient_of_every_position(strides, rng):
     inputs = ops.ones(shape)
     found = gradients.gradient(take, inputs, upstream.astype("float32"))
     np.testing.assert_array_equal(ops.convert_to_numpy(found), wanted)
+
+
+def test_known_is_a_number_where_the_backend_has_computed_it():
+    step = ops.convert_to_tensor(3)
+    number = _engine.known(step)
+    assert isinstance(number, int) == (BACKEND == "torch")
+    assert int(number) == 3
+    flag = _engine.known(step < 4)
+    assert isinstance(flag, bool) == (BACKEND == "torch")
+
+
+def test_condition_that_is_known_takes_one_branch():
+    def never():
+        raise AssertionError
+
+    assert _engine.cond(True, lambda: 1, never) == 1
+    assert _engine.cond(False, never, lambda: 2) == 2
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless told")
+@pytest.mark.parametrize("shape", [(7, 3), (2, 5, 4, 3)])
+def test_variance_keeps_all_bits_of_float64(shape, rng):
+    inputs = rng.normal(size=shape) + 1
+    axes = tuple(range(len(shape) - 1))
+    actual = _engine.variance(ops.convert_to_tensor(inputs, "float64"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(actual), inputs.var(axes), rtol=1e-14
+    )
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="about PyTorch")
+def test_constant_of_inference_mode_serves_a_gradient():
+    import torch
+
+    like = torch.ones(2)
+    with torch.inference_mode():
+        _engine.constant(np.arange, 5, like=like)
+    weight = torch.ones(5, requires_grad=True)
+    (weight * _engine.constant(np.arange, 5, like=like)).sum().backward()
+    assert weight.grad.tolist() == [0, 1, 2, 3, 4]
