@@ -88,16 +88,48 @@ def has_fast_eigh(matrix: Any) -> bool:
     )
 
 
-def known(value: Any) -> Any:
-    """Returns a number that has been computed, or else the tensor.
+class Numbers:
+    """The first element of some variables: a number where it is known.
 
-    PyTorch computes as it goes, so that Python can tell what comes next; its
-    GPU is waited for. There is nothing to know while shapes are inferred, nor
-    in the graphs of TensorFlow and JAX.
+    PyTorch computes as it goes, so that Python can tell what comes next, but
+    to read a variable is to wait for the GPU. What a layer has written itself
+    it knows without, as long as nobody else writes. There is nothing to know
+    while shapes are inferred, nor in the graphs of TensorFlow and JAX: there,
+    tensors are returned.
+
+    Args:
+        *variables: Of Keras.
     """
-    if keras.backend.backend() != "torch" or value.is_meta:
-        return value
-    return value.item()
+
+    def __init__(self, *variables: Any) -> None:
+        self._variables = variables
+        self._numbers: tuple[Any, ...] = ()
+        self._seen: list[tuple[Any, int]] = []
+
+    def read(self) -> tuple[Any, ...]:
+        """Returns a number or a tensor for each variable."""
+        values = [keras.ops.convert_to_tensor(v) for v in self._variables]
+        firsts = tuple(each[0] if len(each.shape) else each for each in values)
+        if keras.backend.backend() != "torch" or values[0].is_meta:
+            return firsts
+        if not self._are_as_seen(values):
+            self._numbers = tuple(each.item() for each in firsts)
+            self._seen = []
+        return self._numbers
+
+    def keep(self, *numbers: Any) -> None:
+        """Remembers what has just been written."""
+        values = [keras.ops.convert_to_tensor(v) for v in self._variables]
+        if keras.backend.backend() != "torch" or values[0].is_inference():
+            return
+        self._numbers = numbers
+        self._seen = [(each, each._version) for each in values]
+
+    def _are_as_seen(self, values: Sequence[Any]) -> bool:
+        return bool(self._seen) and all(
+            value is seen and value._version == version
+            for value, (seen, version) in zip(values, self._seen, strict=True)
+        )
 
 
 def cond(

@@ -116,8 +116,8 @@ def _needed(graph):
     return found
 
 
-def _torch_count(layer, inputs, training, with_gradient):
-    import torch
+def dispatched(*names):
+    """Returns a context whose `count` is that of PyTorch's operations."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Recorder(TorchDispatchMode):
@@ -125,11 +125,17 @@ def _torch_count(layer, inputs, training, with_gradient):
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             name = function.__name__.partition(".")[0]
-            self.count += name in _TORCH_PRODUCTS
+            self.count += name in names
             return function(*args, **(kwargs or {}))
 
+    return Recorder()
+
+
+def _torch_count(layer, inputs, training, with_gradient):
+    import torch
+
     inputs = torch.tensor(inputs, requires_grad=with_gradient)
-    with Recorder() as recorder:
+    with dispatched(*_TORCH_PRODUCTS) as recorder:
         objective = layer(inputs, training=training).square().sum()
         if with_gradient:
             variables = [v.value for v in layer.trainable_variables]

@@ -191,13 +191,33 @@ def test_gradient_of_every_position(strides, rng):
     np.testing.assert_array_equal(ops.convert_to_numpy(found), wanted)
 
 
-def test_known_is_a_number_where_the_backend_has_computed_it():
-    step = ops.convert_to_tensor(3)
-    number = _engine.known(step)
-    assert isinstance(number, int) == (BACKEND == "torch")
-    assert int(number) == 3
-    flag = _engine.known(step < 4)
-    assert isinstance(flag, bool) == (BACKEND == "torch")
+def test_numbers_are_known_where_the_backend_has_computed_them():
+    step = keras.Variable(3, trainable=False, dtype="int32")
+    variance = keras.Variable([0.5, 2.0])
+    numbers = _engine.Numbers(step, variance)
+    for expected in (3, 7):
+        step.assign(expected)
+        found = numbers.read()
+        kinds = tuple(map(type, found))
+        assert (kinds == (int, float)) == (BACKEND == "torch")
+        assert tuple(map(float, found)) == (expected, 0.5)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="others compute later")
+def test_numbers_that_are_kept_are_not_read_until_somebody_writes():
+    step = keras.Variable(3, trainable=False, dtype="int32")
+    numbers = _engine.Numbers(step)
+    with products.dispatched("_local_scalar_dense") as reads:
+        assert numbers.read() == (3,)
+        step.assign(4)
+        numbers.keep(4)
+        for _ in range(3):
+            assert numbers.read() == (4,)
+        assert reads.count == 1
+        step.assign(9)
+        assert numbers.read() == (9,)
+        assert numbers.read() == (9,)
+        assert reads.count == 3
 
 
 def test_condition_that_is_known_takes_one_branch():

@@ -6,9 +6,9 @@ from typing import Any
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import Numbers
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
-from keras_deconv._engine import known
 from keras_deconv._engine import recomputed
 from keras_deconv._engine import reshape
 from keras_deconv._engine import where
@@ -85,6 +85,10 @@ class RunningStatistics:
                 trainable=False,
                 dtype="int",
             )
+            counted = [self.step]
+            if self.last is not None:
+                counted.append(self.last_variance)
+            self._numbers = Numbers(*counted)
 
     def __call__(
         self, inputs: Tensor, training: bool | None, kernel: Any, bias: Any
@@ -129,7 +133,8 @@ class RunningStatistics:
         case. All else is outside: on TensorFlow, each tensor of a branch that
         a gradient needs takes a handful of nodes.
         """
-        step, is_thawed, is_due = self._read_step()
+        numbers = self._numbers.read()
+        is_thawed, is_due = self._read_schedule(*numbers)
         moments = self.batch(inputs, is_due, self.last is not None)
         last = None if self.last is None else ops.convert_to_tensor(self.last)
 
@@ -152,31 +157,31 @@ class RunningStatistics:
             return frozen() if last is None else cond(is_thawed, idle, frozen)
 
         mean, deconv, folded = cond(is_due, recomputed(due), other)
-        self.step.assign(step + 1)
         if is_thawed is not False:
             self._move(mean, deconv, is_thawed, is_due, moments.variance)
+        self.step.assign(ops.convert_to_tensor(self.step) + 1)
+        # A batch that is due may have been of no use.
+        if is_due is False:
+            self._numbers.keep(numbers[0] + 1, *numbers[1:])
         return mean, folded
 
-    def _read_step(self) -> tuple[Tensor, Any, Any]:
-        """Returns the step, whether averages move, and whether D is due.
-
-        Numbers in Python where they are known.
-        """
-        layer, step = self.layer, ops.convert_to_tensor(self.step)
+    def _read_schedule(
+        self, step: Any, last_variance: Any = None
+    ) -> tuple[Any, Any]:
+        """Returns whether averages move, and whether D is due."""
+        layer = self.layer
         is_thawed: Any = True
         if layer.freeze_after is not None:
-            is_thawed = known(step < layer.freeze_after)
+            is_thawed = step < layer.freeze_after
         if self.last is None:
-            return step, is_thawed, is_thawed
-        # Zero, and so due, while there is no last D.
-        has_last = ops.convert_to_tensor(self.last_variance)[0] > 0
-        since = known(step * ops.cast(has_last, step.dtype))
-        is_due = (since < layer.warmup_steps) | (since % self.period == 0)
-        return (
-            step,
-            is_thawed,
-            is_due if is_thawed is True else (is_thawed & is_due),
+            return is_thawed, is_thawed
+        is_due = (
+            (step < layer.warmup_steps)
+            | (step % self.period == 0)
+            # As long as there is no last D.
+            | (last_variance == 0)
         )
+        return is_thawed, is_thawed & is_due
 
     def _move(
         self,

@@ -168,6 +168,34 @@ def test_counter_is_saved(batches, tmp_path):
         np.testing.assert_array_equal(mine, other)
 
 
+def test_weights_from_elsewhere_are_noticed(batches):
+    """PyTorch reads no step that it has written itself."""
+    layer = make(update_every=3, warmup_steps=0)
+    start = [np.array(value) for value in to_numpy(layer.weights)]
+    first = ops.convert_to_numpy(layer(batches[0], training=True))
+    for batch in batches[1:3]:
+        layer(batch, training=True)
+    layer.set_weights(start)
+    again = layer(batches[0], training=True)
+    np.testing.assert_array_equal(ops.convert_to_numpy(again), first)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="others do not wait"
+)
+def test_steps_are_read_once_in_a_period(batches):
+    layer = make(update_every=3, warmup_steps=0)
+    inputs = ops.convert_to_tensor(batches[0])
+
+    def reads():
+        with products.dispatched("_local_scalar_dense") as read:
+            layer(inputs, training=True)
+        return read.count
+
+    # D is due on steps 0 and 3; what came of it is read on the next ones.
+    assert [reads() for _ in range(5)] == [2, 2, 0, 0, 2]
+
+
 MOVING = ["moving_mean", "moving_deconv"]
 LAST = ["batch_deconv", "batch_variance", "moving_variance"]
 
