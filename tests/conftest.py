@@ -1,5 +1,10 @@
 """What every test shares."""
 
+import os
+
+# On a GPU, JAX would take minutes to compile each test, and layers warn of it.
+os.environ.setdefault("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false")
+
 import hypothesis
 import keras
 import numpy as np
