@@ -142,6 +142,10 @@ def run_all(
 def surroundings(backend: str, device: str) -> dict[str, str]:
     """Returns the environment variables that a backend runs with."""
     variables = {
+        # On a GPU, JAX takes minutes to compile without.
+        "XLA_FLAGS": os.environ.get(
+            "XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false"
+        ),
         "KERAS_BACKEND": backend,
         # Of all bits of float32, TF32 keeps ten of the mantissa.
         "NVIDIA_TF32_OVERRIDE": "0",
