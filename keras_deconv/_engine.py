@@ -199,19 +199,21 @@ def constant(make: Callable[..., Any], *arguments: int, like: Any) -> Any:
     return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
 
 
-def variance(inputs: Any) -> Any:
-    """Returns the variance of each column of `(..., C)`.
+def mean_and_variance(rows: Any) -> tuple[Any, Any]:
+    """Returns mean and variance of each column of `(rows, C)`.
 
-    `ops.var` returns that of float64 in float32. PyTorch has an operation
-    of its own.
+    `ops.var` returns that of float64 in float32, and so does `ops.mean` on
+    PyTorch, which has one operation for both.
     """
-    axes = tuple(range(len(inputs.shape) - 1))
     if keras.backend.backend() == "torch":
-        return inputs.var(axes, correction=0)
+        import torch
+
+        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        return mean, variance
     ops = keras.ops
-    count = as_number(math.prod(ops.shape(inputs)[:-1]), like=inputs)
-    mean = ops.sum(inputs, axis=axes) / count
-    return ops.sum(ops.square(inputs - mean), axis=axes) / count
+    count = as_number(ops.shape(rows)[0], like=rows)
+    mean = ops.sum(rows, axis=0) / count
+    return mean, ops.sum(ops.square(rows - mean), axis=0) / count
 
 
 def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:

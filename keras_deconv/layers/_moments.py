@@ -11,9 +11,9 @@ from keras import ops
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import mean_and_variance
 from keras_deconv._engine import replica
 from keras_deconv._engine import reshape
-from keras_deconv._engine import variance
 from keras_deconv._types import Tensor
 from keras_deconv.layers._replicas import Shares
 
@@ -95,13 +95,13 @@ class BatchMoments:
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
+        pixels = self._pixel_moments(inputs) if with_variance else None
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
                 lambda: self.deconv(inputs),
-                self._variance(inputs) if with_variance else None,
+                self._pool_channels(pixels[1]) if pixels else None,
             )
-        pixels = self._pixel_moments(inputs) if with_variance else None
         shares = Shares(
             count, self.blocks, self.layer.statistics_dtype, with_variance
         )
@@ -113,16 +113,16 @@ class BatchMoments:
             ),
         )
         counts, means, scatter = shares.unpack(total)
-        pooled = None
+        variance = None
         if with_variance:
             pixels = shares.unpack_pixels(total)
-            pooled = self._pool_channels(
+            variance = self._pool_channels(
                 deconv_ops.pool_variances(counts, *pixels)
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
             lambda: self._pool(counts, means, scatter),
-            pooled,
+            variance,
         )
 
     def mean(self, inputs: Tensor) -> Tensor:
@@ -185,22 +185,12 @@ class BatchMoments:
         rows = ops.shape(inputs)[0] * (blocks.count if blocks.shared else 1)
         return deconv_ops.are_few(rows, blocks.features)
 
-    def _pixels(self, inputs: Tensor) -> Tensor:
-        """Returns single positions, `(..., C)`, of which all is constant."""
-        # As is the D that it is used with.
-        inputs = ops.stop_gradient(inputs)
-        return ops.cast(
-            self.samples.pixels(inputs), self.layer.statistics_dtype
-        )
-
     def _pixel_moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and variance of each channel, `(C,)` each."""
-        pixels = ops.reshape(self._pixels(inputs), (-1, self.blocks.channels))
-        return deconv_ops.mean_and_variance(pixels)
-
-    def _variance(self, inputs: Tensor) -> Tensor:
-        """Returns `Moments.variance` of inputs that nobody shares."""
-        return self._pool_channels(variance(self._pixels(inputs)))
+        # Constant, as the D that it is used with.
+        pixels = self.samples.pixels(ops.stop_gradient(inputs))
+        pixels = ops.cast(pixels, self.layer.statistics_dtype)
+        return mean_and_variance(reshape(pixels, (-1, self.blocks.channels)))
 
     def _pool_channels(self, variances: Tensor) -> Tensor:
         """Returns `Moments.variance` of the variances of all channels."""

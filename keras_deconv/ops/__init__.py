@@ -22,7 +22,6 @@ from keras_deconv.ops._blocks import split_columns
 from keras_deconv.ops._blocks import split_kernel
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
-from keras_deconv.ops._covariance import mean_and_variance
 from keras_deconv.ops._covariance import pool
 from keras_deconv.ops._covariance import pool_means
 from keras_deconv.ops._covariance import pool_variances
@@ -54,7 +53,6 @@ __all__ = [
     "inverse_sqrt",
     "inverse_sqrt_of_rows",
     "mean",
-    "mean_and_variance",
     "mean_of_blocks",
     "mean_patch",
     "merge_columns",

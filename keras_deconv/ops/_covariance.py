@@ -12,14 +12,6 @@ def mean(columns: Tensor) -> Tensor:
     return ops.sum(columns, axis=1) / rows(columns)
 
 
-def mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and variance of each column of `(rows, C)`."""
-    # Of float64, `ops.mean` returns what float32 can hold on PyTorch.
-    count = as_number(ops.shape(rows)[0], like=rows)
-    mean = ops.sum(rows, axis=0) / count
-    return mean, ops.sum(ops.square(rows - mean), axis=0) / count
-
-
 def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     """Returns `(X - mean)^T (X - mean) / rows + epsilon I`.
 

@@ -5,10 +5,10 @@ from keras import ops
 import compare
 import gradients
 import oracle
+from keras_deconv._engine import mean_and_variance
 from keras_deconv.ops import covariance
 from keras_deconv.ops import inverse_sqrt
 from keras_deconv.ops import mean
-from keras_deconv.ops import mean_and_variance
 from keras_deconv.ops import pool
 from keras_deconv.ops import pool_variances
 from keras_deconv.ops import rows
