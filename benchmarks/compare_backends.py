@@ -142,7 +142,7 @@ def run_all(
 def surroundings(backend: str, device: str) -> dict[str, str]:
     """Returns the environment variables that a backend runs with."""
     variables = {
-        # On a GPU, JAX takes minutes to compile without.
+        # On a GPU, JAX compiles far longer without.
         "XLA_FLAGS": os.environ.get(
             "XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false"
         ),

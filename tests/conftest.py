@@ -2,7 +2,7 @@
 
 import os
 
-# On a GPU, JAX would take minutes to compile each test, and layers warn of it.
+# On a GPU, JAX compiles far longer without, and layers warn of it.
 os.environ.setdefault("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=false")
 
 import hypothesis

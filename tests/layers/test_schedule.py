@@ -196,6 +196,23 @@ def test_steps_are_read_once_in_a_period(batches):
     assert [reads() for _ in range(5)] == [2, 2, 0, 0, 2]
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="about torch.compile"
+)
+@pytest.mark.filterwarnings("ignore")  # Of PyTorch's, about itself.
+def test_compiled_by_torch_it_keeps_the_schedule(batches):
+    import torch
+
+    layer = make(update_every=3, warmup_steps=0)
+    step = torch.compile(
+        lambda inputs: layer(inputs, training=True), backend="eager"
+    )
+    wanted = list(expected(layer, batches))
+    for batch, (outputs, *_) in zip(batches, wanted, strict=True):
+        compare.assert_close(step(ops.convert_to_tensor(batch)), outputs)
+    assert_state(layer, len(batches), *wanted[-1][1:])
+
+
 MOVING = ["moving_mean", "moving_deconv"]
 LAST = ["batch_deconv", "batch_variance", "moving_variance"]
 
