@@ -86,13 +86,11 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             self._positions, self._mean_position, self._scale_positions
         )
         self._whole = RunningStatistics(self, whole, samples)
-        self.moving_mean, self.moving_deconv = self._whole.moving
         self._rest = None
         if rest:
             self._rest = RunningStatistics(
                 self, rest[0], samples, prefix="rest_"
             )
-            self.rest_moving_mean, self.rest_moving_deconv = self._rest.moving
 
     def whitened_blocks(self, channels: int) -> list[deconv_ops.Blocks]:
         rest = channels % min(channels, self.block_size)

@@ -28,7 +28,6 @@ class KernelWhitening(Whitening):
             blocks,
             Samples(self._patches, self._mean_patch, self._scale_pixels),
         )
-        self.moving_mean, self.moving_deconv = self._statistics.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         kernel, bias = self._statistics(

@@ -39,11 +39,6 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
             Samples(self._pixels, self._mean_pixel, self._scale_pixels),
             prefix="pointwise_",
         )
-        self.moving_mean, self.moving_deconv = self._depthwise.moving
-        (
-            self.pointwise_moving_mean,
-            self.pointwise_moving_deconv,
-        ) = self._pointwise.moving
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         kernel, shift = self._depthwise(

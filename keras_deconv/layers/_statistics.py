@@ -27,7 +27,8 @@ class RunningStatistics:
     A batch with NaN or Inf leaves all averages as they were: with loss
     scaling such batches are part of ordinary training in float16.
 
-    Weights, added to the layer, none trainable, of the statistics' dtype:
+    Weights, added to the layer, which has attributes of their names too, none
+    trainable, of the statistics' dtype:
 
     * `moving_mean`, `(matrices, F)`, starts at zero;
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
@@ -79,11 +80,8 @@ class RunningStatistics:
             self.last_variance = self._add_variance(f"{prefix}batch_variance")
             self.variance = self._add_variance(f"{prefix}moving_variance")
         if self.period > 1 or layer.freeze_after is not None:
-            self.step = layer.add_weight(
-                name=f"{prefix}step",
-                initializer="zeros",
-                trainable=False,
-                dtype="int",
+            self.step = self._add_weight(
+                f"{prefix}step", initializer="zeros", dtype="int"
             )
             counted = [self.step]
             if self.last is not None:
@@ -297,8 +295,8 @@ class RunningStatistics:
 
     def _add_pair(self, prefix: str) -> tuple[Any, Any]:
         matrices, features = self.blocks.matrices, self.blocks.features
-        mean = self.layer.add_weight(
-            name=f"{prefix}_mean",
+        mean = self._add_weight(
+            f"{prefix}_mean",
             shape=(matrices, features),
             initializer="zeros",
             **self._common(),
@@ -307,24 +305,29 @@ class RunningStatistics:
 
     def _add_deconv(self, name: str) -> Any:
         matrices, features = self.blocks.matrices, self.blocks.features
-        return self.layer.add_weight(
-            name=name,
+        return self._add_weight(
+            name,
             shape=(matrices, features, features),
             initializer=_identity,
             **self._common(),
         )
 
     def _add_variance(self, name: str) -> Any:
-        return self.layer.add_weight(
-            name=name,
+        return self._add_weight(
+            name,
             shape=(self.blocks.matrices,),
             initializer="zeros",
             **self._common(),
         )
 
+    def _add_weight(self, name: str, **kwargs: Any) -> Any:
+        weight = self.layer.add_weight(name=name, trainable=False, **kwargs)
+        # TensorFlow's checkpoints find weights by the layer's attributes.
+        setattr(self.layer, name, weight)
+        return weight
+
     def _common(self) -> dict[str, Any]:
         return {
-            "trainable": False,
             "dtype": self.layer.statistics_dtype,
             # Statistics of each replica by itself would drift apart.
             "aggregation": "none" if self.layer.synchronized else "mean",

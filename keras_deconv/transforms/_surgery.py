@@ -108,12 +108,12 @@ def _replace_operations(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
     }
     keys = {_translate(key, new) for key in owner._nodes}
     # Tracked like attributes of the user, these would end up in files.
-    for name, value in (
-        ("_operations", _swap(list(owner._operations), new)),
-        ("_operations_by_depth", by_depth),
-        ("_nodes", keys),
-    ):
-        object.__setattr__(owner, name, value)
+    object.__setattr__(owner, "_operations_by_depth", by_depth)
+    object.__setattr__(owner, "_nodes", keys)
+    # Past Keras alone: TensorFlow's checkpoints find the layers in it.
+    super(keras.layers.Layer, owner).__setattr__(
+        "_operations", _swap(list(owner._operations), new)
+    )
 
 
 def _translate(key: str, new: dict[int, tuple[Any, Any]]) -> str:

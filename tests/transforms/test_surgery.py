@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import pickle
 
 import keras
@@ -72,6 +73,54 @@ def test_model_is_left_untouched(make):
     for now, then in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(now, then)
     np.testing.assert_array_equal(networks.flat(model(images())), before)
+
+
+@each_model
+def test_no_replaced_layer_stays_alive(make):
+    gc.collect()
+    before = {id(layer) for layer in living_layers()}
+    model = fold(deconvolutionize(make()))
+    gc.collect()
+    made = [layer for layer in living_layers() if id(layer) not in before]
+    mine = {id(layer) for layer in model._flatten_layers()}
+    assert mine
+    assert [layer.name for layer in made if id(layer) not in mine] == []
+
+
+def living_layers():
+    """Returns all layers, but models: a Sequential has one that it hides."""
+    return [each for each in gc.get_objects() if is_layer(type(each))]
+
+
+def is_layer(kind):
+    return issubclass(kind, layers.Layer) and not issubclass(kind, keras.Model)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's own files"
+)
+@pytest.mark.parametrize(
+    "convert", [lambda twin: twin, fold], ids=["twin", "folded"]
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        containers.backbone_in_functional,
+        networks.every_class,
+        networks.sequential,
+    ],
+)
+def test_checkpoint_of_tensorflow(make, convert, tmp_path):
+    import tensorflow as tf
+
+    # One of Keras 3 has no layers in lists and dicts.
+
+    model, other = (convert(deconvolutionize(make())) for _ in range(2))
+    networks.randomize(model)
+    path = tf.train.Checkpoint(model=model).write(str(tmp_path / "weights"))
+    tf.train.Checkpoint(model=other).read(path).assert_consumed()
+    for old, new in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(old.numpy(), new.numpy(), old.path)
 
 
 @each_model
