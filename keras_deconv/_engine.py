@@ -224,6 +224,14 @@ def mean_and_variance(rows: Any) -> tuple[Any, Any]:
     return mean, ops.sum(ops.square(rows - mean), axis=0) / count
 
 
+def gradients_are_in_order() -> bool:
+    """Whether that of a convolution's kernel lies as Keras has its axes.
+
+    PyTorch's has filters first, and another one takes long to add to it.
+    """
+    return bool(keras.backend.backend() != "torch")
+
+
 def slice_axis(inputs: Any, axis: int, start: int, size: Any) -> Any:
     """Returns `size` elements of an axis, from `start` on.
 

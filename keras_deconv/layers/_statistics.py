@@ -96,9 +96,9 @@ class RunningStatistics:
             mean, folded = self.whiten(
                 inputs, training, deconv_ops.split_kernel(kernel, self.blocks)
             )
-            bias = deconv_ops.fold_mean(folded, bias, mean, self.blocks)
-        shape = tuple(kernel.shape)
-        return deconv_ops.merge_kernel(folded, self.blocks, shape), bias
+            return deconv_ops.merge_folded(
+                folded, bias, mean, self.blocks, tuple(kernel.shape)
+            )
 
     def whiten(
         self, inputs: Tensor, training: bool | None, kernel: Tensor

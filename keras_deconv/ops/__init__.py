@@ -30,7 +30,7 @@ from keras_deconv.ops._covariance import scatter
 from keras_deconv.ops._few_rows import are_few
 from keras_deconv.ops._few_rows import inverse_sqrt_of_rows
 from keras_deconv.ops._fold import fold
-from keras_deconv.ops._fold import fold_mean
+from keras_deconv.ops._fold import merge_folded
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
 from keras_deconv.ops._newton_schulz import sqrt_pair
@@ -49,13 +49,13 @@ __all__ = [
     "covariance",
     "default_stride",
     "fold",
-    "fold_mean",
     "inverse_sqrt",
     "inverse_sqrt_of_rows",
     "mean",
     "mean_of_blocks",
     "mean_patch",
     "merge_columns",
+    "merge_folded",
     "merge_kernel",
     "pool",
     "pool_means",

@@ -80,14 +80,40 @@ def mean_of_blocks(patch: Tensor, blocks: Blocks) -> Tensor:
     Returns:
         `(matrices, F)`.
     """
+    if blocks.count == 1 or not blocks.shared:
+        return reshape(patch, (blocks.matrices, blocks.features))
+    shape, axis = _dealt(blocks)
+    return ops.sum(reshape(patch, shape), axis) / blocks.count
+
+
+def spread_mean(mean: Tensor, blocks: Blocks) -> Tensor:
+    """Returns the mean of each weight's input, in the order of kernels.
+
+    Args:
+        mean: `(matrices, F)`.
+        blocks: Blocks that share a D share a mean.
+
+    Returns:
+        `(groups, taps * C / groups)`.
+    """
+    if blocks.count > 1 and blocks.shared:
+        shape, axis = _dealt(blocks)
+        mean = ops.broadcast_to(ops.expand_dims(mean, axis), shape)
+    if blocks.taps > 1:
+        patch = reshape(mean, (blocks.groups, -1, blocks.taps))
+        mean = ops.transpose(patch, (0, 2, 1))
+    return reshape(mean, (blocks.groups, -1))
+
+
+def _dealt(blocks: Blocks) -> tuple[tuple[int, ...], int]:
+    """Returns the shape of features by block, and which axis the blocks are.
+
+    Those of groups, in which neighbours share a D.
+    """
     groups, count, features = blocks.groups, blocks.count, blocks.features
-    if count == 1 or not blocks.shared:
-        return reshape(patch, (blocks.matrices, features))
     if blocks.layout == "interleaved":
-        shape, axis = (groups, features, count), 2
-    else:
-        shape, axis = (groups, count, features), 1
-    return ops.sum(reshape(patch, shape), axis) / count
+        return (groups, features, count), 2
+    return (groups, count, features), 1
 
 
 def merge_columns(columns: Tensor, blocks: Blocks) -> Tensor:

@@ -2,11 +2,13 @@
 
 from keras import ops
 
+from keras_deconv._engine import gradients_are_in_order
 from keras_deconv._engine import reshape
 from keras_deconv._types import Tensor
 from keras_deconv.ops._blocks import Blocks
 from keras_deconv.ops._blocks import merge_kernel
 from keras_deconv.ops._blocks import split_kernel
+from keras_deconv.ops._blocks import spread_mean
 from keras_deconv.ops._product import product
 
 
@@ -36,23 +38,33 @@ def fold(
     """
     kernel, deconv = map(ops.convert_to_tensor, (kernel, deconv))
     folded = product(deconv, split_kernel(kernel, blocks))
-    bias = fold_mean(folded, bias, mean, blocks)
-    return merge_kernel(folded, blocks, tuple(kernel.shape)), bias
+    return merge_folded(folded, bias, mean, blocks, tuple(kernel.shape))
 
 
-def fold_mean(
-    folded: Tensor, bias: Tensor | None, mean: Tensor, blocks: Blocks
-) -> Tensor:
-    """Returns the bias of `fold`, `(O,)`.
+def merge_folded(
+    folded: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    blocks: Blocks,
+    shape: tuple[int, ...],
+) -> tuple[Tensor, Tensor]:
+    """Returns what `fold` does, of a kernel that D is folded into.
 
     Args:
         folded: `D w` in blocks, `(matrices, F, filters)`.
         bias: b, `(O,)`, or None for zeros.
         mean: `(matrices, F)`.
         blocks: The blocks of the layer.
+        shape: Shape of the kernel, `(*kernel_size, C / groups, O)`.
     """
-    shift = _shift(mean, folded, blocks)
-    return -shift if bias is None else ops.subtract(bias, shift)
+    kernel = merge_kernel(folded, blocks, shape)
+    # The gradient keeps the kernel in any case, the one in blocks it need not.
+    shift = (
+        _shift_in_order(mean, kernel, blocks)
+        if gradients_are_in_order()
+        else _shift(mean, folded, blocks)
+    )
+    return kernel, -shift if bias is None else ops.subtract(bias, shift)
 
 
 def unfold(
@@ -86,10 +98,28 @@ def unfold(
     return merge_kernel(unfolded, blocks, tuple(kernel.shape)), bias
 
 
-def _shift(mean: Tensor, folded: Tensor, blocks: Blocks) -> Tensor:
-    """Returns what the mean adds to each output, `(O,)`."""
-    shift = product(ops.expand_dims(mean, 1), folded)
+def _shift(mean: Tensor, kernel: Tensor, blocks: Blocks) -> Tensor:
+    """Returns what the mean adds to each output, `(O,)`.
+
+    Args:
+        mean: `(matrices, F)`.
+        kernel: In blocks, `(matrices, F, filters)`.
+        blocks: The blocks of the layer.
+    """
+    shift = product(ops.expand_dims(mean, 1), kernel)
     if blocks.count > 1:
         shift = reshape(shift, (blocks.groups, blocks.count, -1))
         shift = ops.sum(shift, axis=1)
     return reshape(shift, (-1,))
+
+
+def _shift_in_order(mean: Tensor, kernel: Tensor, blocks: Blocks) -> Tensor:
+    """Returns the same of a kernel `(*kernel_size, C / groups, O)`."""
+    inputs = spread_mean(mean, blocks)
+    if blocks.groups == 1:
+        return reshape(
+            product(inputs, reshape(kernel, (inputs.shape[1], -1))), (-1,)
+        )
+    kernel = reshape(kernel, (inputs.shape[1], blocks.groups, -1))
+    kernel = ops.transpose(kernel, (1, 0, 2))
+    return reshape(product(ops.expand_dims(inputs, 1), kernel), (-1,))
