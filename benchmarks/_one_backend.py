@@ -84,6 +84,7 @@ def compute(folder: Path, settings: dict[str, Any]) -> Computed:
     """Takes the gradient of the first batch, and then all training steps."""
     before = peak_bytes()
     keras.utils.set_random_seed(settings["seed"])
+    keras.config.set_floatx(settings["dtype"])
     model = make_model(settings["model"], settings["preset"], settings["side"])
     switch_off_noise(model)
     weights = folder / WEIGHTS

@@ -74,4 +74,9 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
         return inputs
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        return ops.matmul(inputs, kernel)
+        if len(inputs.shape) == 2:
+            return deconv_ops.product(inputs, kernel)
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        outputs = deconv_ops.product(rows, kernel)
+        shape = (*ops.shape(inputs)[:-1], kernel.shape[-1])
+        return ops.reshape(outputs, shape)

@@ -15,6 +15,7 @@ SETTINGS = {
     "batch_size": 4,
     "learning_rate": 0.01,
     "seed": 0,
+    "dtype": "float32",
     "data_dir": None,
 }
 

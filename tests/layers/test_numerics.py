@@ -93,6 +93,18 @@ def test_float64_convolution(method, correlated):
 
 
 @not_on_jax
+@pytest.mark.parametrize("shape", [(6, 4), (2, 3, 4)])
+def test_float64_dense(shape, rng):
+    """Keras's own product rounds to float32 on PyTorch."""
+    layer = DeconvDense(3, dtype="float64")
+    inputs = rng.normal(size=shape)
+    outputs = to_numpy(layer(inputs))
+    assert outputs.shape == (*shape[:-1], 3)
+    # The moving statistics are still those of white inputs.
+    compare.assert_close(outputs, inputs @ to_numpy(layer.kernel), 1e-14)
+
+
+@not_on_jax
 def test_float64_gradient(rng, correlated):
     inputs = correlated(2, 5, 5, 2).astype("float64")
     upstream = rng.normal(size=(2, 3, 3, 2))
