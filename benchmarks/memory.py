@@ -10,6 +10,7 @@ TensorFlow, if it is there, the first time that it copies a model, on any
 backend.
 """
 
+import gc
 import json
 import math
 import os
@@ -58,6 +59,7 @@ def measure(name: str, form: str, batch_size: int) -> dict[str, Any]:
 def train(name: str, form: str, batch_size: int, steps: int) -> keras.Model:
     """Makes a form of a network, and trains it for a few steps."""
     model = make_form(name, form)
+    gc.collect()  # The network that it was made of.
     prepare(model)
     images, labels = batch(name, batch_size)
     for _ in range(steps):

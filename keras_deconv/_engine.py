@@ -163,6 +163,48 @@ def recomputed(branch: Callable[[], Any]) -> Callable[[], Any]:
     return again
 
 
+@functools.cache
+def traced_once(
+    function: Callable[..., Any], *arguments: Any
+) -> Callable[[Any], Any]:
+    """Returns a function of a tensor that all graphs of TensorFlow share.
+
+    It is traced, and made ready to run, once for each shape, not for each
+    layer, and so is its gradient, which computes it anew: a branch would have
+    an output for each tensor that this needs.
+
+    Args:
+        function: Of one tensor and the arguments; returns one tensor.
+        *arguments: More of its arguments.
+    """
+
+    def call(inputs: Any) -> Any:
+        return function(inputs, *arguments)
+
+    if keras.backend.backend() != "tensorflow":
+        return call
+    import tensorflow as tf
+
+    share = tf.function(
+        autograph=False, experimental_attributes={"_noinline": True}
+    )
+
+    @share
+    def gradient(inputs: Any, upstream: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = call(inputs)
+        return tape.gradient(outputs, inputs, upstream)
+
+    forward = share(call)
+
+    @tf.custom_gradient
+    def shared(inputs: Any) -> Any:
+        return forward(inputs), functools.partial(gradient, inputs)
+
+    return shared  # type: ignore[no-any-return]
+
+
 def reshape(inputs: Any, shape: Sequence[Any]) -> Any:
     """`ops.reshape`, which on PyTorch takes ten times as long as that."""
     if keras.backend.backend() == "torch":

@@ -102,6 +102,9 @@ def _tensorflow_products(graph, branch=None):
             for name, taken in (("then_branch", True), ("else_branch", False)):
                 function = graph._get_function(operation.get_attr(name).name)
                 yield from _tensorflow_products(function.graph, taken)
+        elif operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            function = graph._get_function(operation.get_attr("f").name)
+            yield from _tensorflow_products(function.graph, branch)
 
 
 def _needed(graph):

@@ -14,6 +14,7 @@ from keras_deconv._engine import full_precision
 from keras_deconv._engine import mean_and_variance
 from keras_deconv._engine import replica
 from keras_deconv._engine import reshape
+from keras_deconv._engine import traced_once
 from keras_deconv._types import Tensor
 from keras_deconv.layers._replicas import Shares
 
@@ -164,10 +165,13 @@ class BatchMoments:
 
     def root(self, covariance: Tensor) -> Tensor:
         """Returns D of a covariance with its ridge."""
+        layer = self.layer
+        settings = layer.num_iterations, layer.method
         with full_precision():
-            return deconv_ops.inverse_sqrt(
-                covariance, self.layer.num_iterations, self.layer.method
-            )
+            # On every step, the time of a gradient counts for more.
+            if layer.period(self.blocks) == 1:
+                return deconv_ops.inverse_sqrt(covariance, *settings)
+            return traced_once(deconv_ops.inverse_sqrt, *settings)(covariance)
 
     def has_few_rows(self, inputs: Tensor) -> Any:
         """Whether D is computed by rows.

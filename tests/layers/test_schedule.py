@@ -291,11 +291,12 @@ def test_a_step_that_is_not_due_computes_no_root(with_gradient, batches):
     inference, _ = count(False)
     every, _ = count(True)
     due, idle = count(True, update_every=2, warmup_steps=1)
-    if ON_JAX and with_gradient:
+    if keras.backend.backend() != "torch" and with_gradient:
         # The gradient computes D anew, but no product with it.
         forward, _ = count(True, with_gradient=False)
         folded, _ = count(False, with_gradient=False)
-        due -= forward - folded
+        # On TensorFlow from the covariance on, which takes one.
+        due -= forward - folded - (not ON_JAX)
     # The gradient of the mean is a row times `D w`.
     assert (due, idle) == (every, inference + with_gradient)
     assert every > 4 * inference
