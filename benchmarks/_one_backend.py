@@ -38,6 +38,8 @@ from memory import peak_bytes
 OURS = ("resnet18", "vgg11", "vgg13", "vgg16")
 WEIGHTS = "initial.weights.h5"
 SETTINGS = "settings.json"
+# Keras rounds it to float32 with TensorFlow, and there alone.
+MOMENTUM = float(np.float32(0.9))
 
 
 class Computed(NamedTuple):
@@ -97,7 +99,9 @@ def compute(folder: Path, settings: dict[str, Any]) -> Computed:
     feed = real_batches(model.input_shape[1:], settings)
     logits, gradients = loss_gradients(model, loss, *next(feed))
     model.set_weights(start)
-    optimizer = keras.optimizers.SGD(settings["learning_rate"], momentum=0.9)
+    optimizer = keras.optimizers.SGD(
+        settings["learning_rate"], momentum=MOMENTUM
+    )
     model.compile(optimizer, loss)
     feed = real_batches(model.input_shape[1:], settings)
     losses, seconds, cpu_seconds, first = [], [], [], []
