@@ -411,7 +411,7 @@ def _torch_constant(
     import torch
 
     # One that is made in inference mode would be of no use to a gradient.
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
 
 

@@ -213,6 +213,32 @@ def test_compiled_by_torch_it_keeps_the_schedule(batches):
     assert_state(layer, len(batches), *wanted[-1][1:])
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="about torch.compile"
+)
+@pytest.mark.filterwarnings("ignore")  # Of PyTorch's, about itself.
+def test_compiled_by_torch_a_convolution_is_the_same(correlated):
+    import torch
+
+    layer, other = (
+        DeconvConv2D(2, 3, padding="same", update_every=2, warmup_steps=0)
+        for _ in range(2)
+    )
+    for each in (layer, other):
+        each.build((None, 6, 6, 3))
+    other.set_weights(layer.get_weights())
+    step = torch.compile(
+        lambda inputs: layer(inputs, training=True), backend="eager"
+    )
+    for _ in range(3):
+        batch = correlated(4, 6, 6, 3)
+        compare.assert_close(
+            step(torch.tensor(batch)), other(batch, training=True)
+        )
+    for mine, wanted in zip(layer.weights, other.weights, strict=True):
+        compare.assert_close(mine, wanted)
+
+
 MOVING = ["moving_mean", "moving_deconv"]
 LAST = ["batch_deconv", "batch_variance", "moving_variance"]
 
