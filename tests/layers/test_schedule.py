@@ -221,7 +221,14 @@ def test_compiled_by_torch_a_convolution_is_the_same(correlated):
     import torch
 
     layer, other = (
-        DeconvConv2D(2, 3, padding="same", update_every=2, warmup_steps=0)
+        DeconvConv2D(
+            2,
+            3,
+            padding="same",
+            bias_initializer="ones",
+            update_every=2,
+            warmup_steps=0,
+        )
         for _ in range(2)
     )
     for each in (layer, other):
