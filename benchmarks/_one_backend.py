@@ -194,7 +194,9 @@ def with_head(model: keras.Model) -> keras.Model:
         )
     x = model.outputs[0]
     if len(x.shape) == 4:
-        x = keras.layers.GlobalAveragePooling2D()(x)
+        # Keras's global pooling rounds float64 to float32 on PyTorch and JAX.
+        x = keras.layers.AveragePooling2D(x.shape[1:3])(x)
+        x = keras.layers.Flatten()(x)
     if x.shape[-1] != CLASSES:
         x = keras.layers.Dense(CLASSES)(x)
     return keras.Model(model.inputs[0], x)
