@@ -1,6 +1,7 @@
 """What frameworks are asked for themselves."""
 
 import contextlib
+import functools
 import warnings
 
 import keras
@@ -250,3 +251,31 @@ def test_constant_of_inference_mode_serves_a_gradient():
     weight = torch.ones(5, requires_grad=True)
     (weight * _engine.constant(np.arange, 5, like=like)).sum().backward()
     assert weight.grad.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("inside_a_graph", [False, True])
+def test_shared_function_and_its_gradient(inside_a_graph, rng):
+    if inside_a_graph and BACKEND != "tensorflow":
+        pytest.skip("asks TensorFlow")
+    traced = []
+
+    def power(inputs, exponent):
+        traced.append(inputs.shape)
+        return inputs**exponent
+
+    def shared(inputs):
+        return _engine.traced_once(power, 3)(inputs)
+
+    values, upstream = rng.normal(size=(2, 4)).astype("float32")
+    for _ in range(2):
+        take = functools.partial(gradients.gradient, shared)
+        if inside_a_graph:
+            import tensorflow as tf
+
+            # Two graphs, as of two models.
+            take = tf.function(take)
+        compare.assert_close(take(values, upstream), 3 * values**2 * upstream)
+    if BACKEND == "tensorflow":
+        # For the value, and for the gradient.
+        assert len(traced) == 2
+    compare.assert_close(shared(ops.convert_to_tensor(values)), values**3)
