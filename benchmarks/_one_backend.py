@@ -79,6 +79,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     settings = json.loads((folder / SETTINGS).read_text("utf-8"))
     warnings.simplefilter("ignore", keras_deconv.SmallBatchWarning)
+    # Keras's own rounds float64 to float32 on PyTorch and JAX.
+    keras.layers.GlobalAveragePooling2D.call = pool
     write(folder, compute(folder, settings))
 
 
@@ -194,12 +196,17 @@ def with_head(model: keras.Model) -> keras.Model:
         )
     x = model.outputs[0]
     if len(x.shape) == 4:
-        # Keras's global pooling rounds float64 to float32 on PyTorch and JAX.
-        x = keras.layers.AveragePooling2D(x.shape[1:3])(x)
-        x = keras.layers.Flatten()(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
     if x.shape[-1] != CLASSES:
         x = keras.layers.Dense(CLASSES)(x)
     return keras.Model(model.inputs[0], x)
+
+
+def pool(layer: keras.layers.Layer, inputs: Any) -> Any:
+    """Does what `GlobalAveragePooling2D` does, in the precision of inputs."""
+    axes = (1, 2) if layer.data_format == "channels_last" else (2, 3)
+    total = keras.ops.sum(inputs, axes, keepdims=layer.keepdims)
+    return total / (inputs.shape[axes[0]] * inputs.shape[axes[1]])
 
 
 def switch_off_noise(model: keras.Model) -> None:

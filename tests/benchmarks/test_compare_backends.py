@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import authors
+import compare
 
 SETTINGS = {
     "model": "tiny",
@@ -97,6 +98,13 @@ def test_unknown_model_is_refused(worker):
         worker.make_model("keras-cv/Nothing", None, 32)
     with pytest.raises(ValueError, match="got 'resnet19'"):
         worker.make_model("resnet19", None, 32)
+
+
+def test_pooling_is_that_of_keras(worker, rng):
+    inputs = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    for settings in ({}, {"keepdims": True}):
+        layer = keras.layers.GlobalAveragePooling2D(**settings)
+        compare.assert_close(worker.pool(layer, inputs), layer(inputs), 1e-6)
 
 
 def test_images_of_another_size(worker, rng):
