@@ -106,7 +106,7 @@ def accuracy_rows(
     What is the same in all runs has no column, if the command names it.
     """
     rows = []
-    for values, group in runs.groupby([*SHOWN, *NAMED], sort=False):
+    for values, group in runs.groupby([*SHOWN, *NAMED]):
         found = dict(zip([*SHOWN, *NAMED], values, strict=True))
         norm, preset = found["norm"], found["preset"]
         row = {
