@@ -77,14 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(output, QUESTION, command, records, shown)
     curves = output.with_name(f"{output.stem}_losses.json")
     write(curves, "What is the loss?", command, losses(computed), shown)
-    title = ", ".join(
-        (
-            options.model,
-            options.preset,
-            f"batch {options.batch_size}",
-            options.dtype,
-        )
-    )
+    title = f"{options.model}, {options.preset}, batch {options.batch_size}"
+    title += f", {options.dtype}"
     draw(computed, output.with_suffix(".png"), title)
     Console().print(make_table(records, title))
 
@@ -126,8 +120,8 @@ def make_command(options: argparse.Namespace) -> str:
     for name in ("model", "preset", "device", "steps", "batch_size", "side"):
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     words += ["--learning-rate", f"{options.learning_rate:g}"]
-    words += ["--dtype", options.dtype]
-    words += ["--seed", str(options.seed), "--backends", *options.backends]
+    words += ["--dtype", options.dtype, "--seed", str(options.seed)]
+    words += ["--backends", *options.backends]
     if options.data_dir:
         words += ["--data-dir", "DIR"]
     return shlex.join(words)

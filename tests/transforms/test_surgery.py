@@ -111,9 +111,8 @@ def is_layer(kind):
     ],
 )
 def test_checkpoint_of_tensorflow(make, convert, tmp_path):
+    """Of models without layers in lists or dicts, which Keras leaves out."""
     import tensorflow as tf
-
-    # One of Keras 3 has no layers in lists and dicts.
 
     model, other = (convert(deconvolutionize(make())) for _ in range(2))
     networks.randomize(model)
