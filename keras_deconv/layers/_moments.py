@@ -168,7 +168,7 @@ class BatchMoments:
         layer = self.layer
         settings = layer.num_iterations, layer.method
         with full_precision():
-            # On every step, the time of a gradient counts for more.
+            # A D of every step is in no branch, and not computed twice.
             if layer.period(self.blocks) == 1:
                 return deconv_ops.inverse_sqrt(covariance, *settings)
             return traced_once(deconv_ops.inverse_sqrt, *settings)(covariance)

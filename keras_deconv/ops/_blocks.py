@@ -106,9 +106,9 @@ def spread_mean(mean: Tensor, blocks: Blocks) -> Tensor:
 
 
 def _dealt(blocks: Blocks) -> tuple[tuple[int, ...], int]:
-    """Returns the shape of features by block, and which axis the blocks are.
+    """Returns the shape of all features by block, and the axis of blocks.
 
-    Those of groups, in which neighbours share a D.
+    For groups whose blocks share a D; the first axis is that of groups.
     """
     groups, count, features = blocks.groups, blocks.count, blocks.features
     if blocks.layout == "interleaved":

@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 from keras import ops
@@ -21,9 +23,15 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("blocks", CASES.values(), ids=CASES.keys())
-def test_folding_is_whitening_then_convolution(blocks, use_bias, rng):
+def test_folding_is_whitening_then_convolution(
+    blocks, use_bias, in_order, rng, monkeypatch
+):
+    # Each backend takes one of the two ways.
+    module = importlib.import_module("keras_deconv.ops._fold")
+    monkeypatch.setattr(module, "gradients_are_in_order", lambda: in_order)
     per_group = blocks.channels // blocks.groups
     inputs = rng.normal(size=(2, 5, 6, blocks.channels)) + 1
     kernel = rng.normal(size=(3, 3, per_group, 2 * blocks.groups))
