@@ -168,7 +168,7 @@ class BatchMoments:
         layer = self.layer
         settings = layer.num_iterations, layer.method
         with full_precision():
-            # A D of every step is in no branch, and not computed twice.
+            # What is due on every step is not computed twice.
             if layer.period(self.blocks) == 1:
                 return deconv_ops.inverse_sqrt(covariance, *settings)
             return traced_once(deconv_ops.inverse_sqrt, *settings)(covariance)
