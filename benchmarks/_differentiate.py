@@ -10,26 +10,26 @@ from keras import ops
 
 def compiled(function: Callable[..., Any], *values: Any) -> Callable[[], Any]:
     """Returns what runs `function(*values)`, and waits for the result."""
-    values = [ops.convert_to_tensor(value) for value in values]
+    tensors = [ops.convert_to_tensor(value) for value in values]
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
 
             traced = tf.function(function)
-            return lambda: traced(*values).numpy()
+            return lambda: traced(*tensors).numpy()
         case "torch":
             import torch
 
             def run() -> Any:
                 with torch.no_grad():
-                    return function(*values).cpu()
+                    return function(*tensors).cpu()
 
             return run
-        case "jax":
+        case _:
             import jax
 
             traced = jax.jit(function)
-            return lambda: jax.block_until_ready(traced(*values))
+            return lambda: jax.block_until_ready(traced(*tensors))
 
 
 def compiled_gradient(
@@ -39,7 +39,7 @@ def compiled_gradient(
 
     The gradients are those of the sum of squares of the result.
     """
-    values = [ops.convert_to_tensor(value) for value in values]
+    tensors = [ops.convert_to_tensor(value) for value in values]
 
     def objective(*arguments: Any) -> Any:
         return ops.sum(ops.square(function(*arguments)))
@@ -55,21 +55,21 @@ def compiled_gradient(
                     result = objective(*arguments)
                 return tape.gradient(result, arguments)
 
-            return lambda: [grad.numpy() for grad in traced(*values)]
+            return lambda: [grad.numpy() for grad in traced(*tensors)]
         case "torch":
             import torch
 
-            leaves = [value.detach().requires_grad_() for value in values]
+            leaves = [value.detach().requires_grad_() for value in tensors]
             return lambda: [
                 grad.cpu()
                 for grad in torch.autograd.grad(objective(*leaves), leaves)
             ]
-        case "jax":
+        case _:
             import jax
 
-            everywhere = tuple(range(len(values)))
+            everywhere = tuple(range(len(tensors)))
             traced = jax.jit(jax.grad(objective, argnums=everywhere))
-            return lambda: jax.block_until_ready(traced(*values))
+            return lambda: jax.block_until_ready(traced(*tensors))
 
 
 def loss_gradients(

@@ -132,7 +132,7 @@ def compute(folder: Path, settings: dict[str, Any]) -> Computed:
 
 def write(folder: Path, computed: Computed) -> None:
     """Writes `BACKEND.npz`; lists become one array for each item."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, value in computed._asdict().items():
         if isinstance(value, list) and name != "names":
             value = {f"{name}/{i}": item for i, item in enumerate(value)}

@@ -98,7 +98,8 @@ def read(path: str | Path) -> Result:
             f"a result file must hold {', '.join(KEYS)}; "
             f"{path} lacks {', '.join(missing)}"
         )
-    return Result(*(content[key] for key in KEYS), measured_on)
+    known = {key: content[key] for key in KEYS}
+    return Result(**known, environment=measured_on)
 
 
 def beside(path: Path) -> Path:

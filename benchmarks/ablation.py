@@ -307,7 +307,7 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
     for record in records:
         runs.setdefault(record["variant"], []).append(record)
     rates = [name for name in runs if name.startswith(BATCH_NORM)]
-    best = max(rates, key=lambda name: mean_accuracy(runs[name]), default=None)
+    best = max(rates, key=lambda name: mean_accuracy(runs[name]), default="")
     return table(
         {
             "variant": f"{name} (best of the rates)" if name == best else name,

@@ -12,6 +12,7 @@ import collections
 import os
 import pathlib
 import sys
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 TESTS = pathlib.Path(__file__).parent.parent / "tests"
@@ -32,9 +33,9 @@ def errors(name: str) -> dict[str, float]:
     layer = test_golden.make_layer(case)
     layer.build(case["x0"].shape)
     test_golden.set_parameters(layer, case)
-    found = collections.defaultdict(float)
+    found: dict[str, float] = collections.defaultdict(float)
 
-    def compare(quantity, actual, expected):
+    def compare(quantity: str, actual: Any, expected: Any) -> None:
         error = relative_error(ops.reshape(actual, expected.shape), expected)
         found[quantity] = max(found[quantity], float(error))
 
@@ -56,7 +57,7 @@ def errors(name: str) -> dict[str, float]:
 
 def main() -> None:
     """Prints the table."""
-    worst = {
+    worst: dict[int, dict[str, float]] = {
         5: collections.defaultdict(float),
         15: collections.defaultdict(float),
     }

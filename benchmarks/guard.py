@@ -11,7 +11,9 @@ much is noise.
 import argparse
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -54,15 +56,15 @@ def network() -> keras.Model:
     return model
 
 
-def unguarded() -> mock._patch:
+def unguarded() -> contextlib.AbstractContextManager[Any]:
     """Returns a context in which statistics are taken as they come."""
 
-    def assign(variables, is_valid, values):
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    def where(is_valid: Any, new: Any, old: Any) -> Any:
+        return new if is_valid is True else choose(is_valid, new, old)
 
+    choose = _statistics.where
     return mock.patch.multiple(
-        _statistics, _all_finite=lambda values: True, _assign=assign
+        _statistics, _are_finite=lambda *values: True, where=where
     )
 
 
@@ -87,7 +89,7 @@ def main() -> None:
             float(forms[name].train_on_batch(images, labels))
 
     turns = take_turns(
-        {name: lambda name=name: step(name) for name in forms},
+        {name: partial(step, name) for name in forms},
         options.rounds,
         BASELINE,
     )

@@ -6,6 +6,7 @@ The forms of a network predict the same batch in turns.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -39,7 +40,7 @@ def main() -> None:
             networks[f"{form}, folded"] = keras_deconv.fold(networks[form])
     turns = take_turns(
         {
-            form: lambda model=model: model.predict_on_batch(images)
+            form: partial(model.predict_on_batch, images)
             for form, model in networks.items()
         },
         options.rounds,

@@ -67,7 +67,7 @@ def parts(
 
     def columns(inputs: Any) -> Any:
         return deconv_ops.split_columns(
-            found.batch.patches(inputs), found.blocks
+            found.batch.samples.patches(inputs), found.blocks
         )
 
     def covariance(columns: Any) -> Any:
@@ -75,14 +75,21 @@ def parts(
         return deconv_ops.covariance(columns, mean, layer.epsilon)
 
     def fold(kernel: Any, deconv: Any) -> Any:
-        mean = keras.ops.zeros(deconv.shape[:2])
-        return found.fold(kernel, None, (mean, deconv))[0]
+        split = deconv_ops.split_kernel(kernel, found.blocks)
+        folded, _ = deconv_ops.merge_folded(
+            deconv_ops.product(deconv, split),
+            None,
+            keras.ops.zeros(deconv.shape[:2]),
+            found.blocks,
+            layer.kernel.shape,
+        )
+        return folded
 
     taken = keras.ops.convert_to_numpy(columns(inputs))
     matrix = keras.ops.convert_to_numpy(covariance(taken))
     yield "patches", columns, (inputs,)
     yield "covariance", covariance, (taken,)
-    yield "root", found.root, (matrix,)
+    yield "root", found.batch.root, (matrix,)
     yield "fold", fold, (kernel, matrix)
     yield "convolution", layer.convolution_op, (inputs, kernel)
 

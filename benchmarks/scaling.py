@@ -11,6 +11,7 @@ middle upwards. Writes a plot beside the result file.
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
 
     forms = make_forms(channels, side, sizes["kernel"])
     turns = take_turns(
-        {
-            name: lambda model=model: turn(model)
-            for name, model in forms.items()
-        },
+        {name: partial(turn, model) for name, model in forms.items()},
         rounds,
         BATCH_NORM,
     )
@@ -106,7 +104,8 @@ def exponents(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             ]
             if len(upper) < 2:
                 continue
-            slope, _ = np.polyfit(*np.log(np.transpose(upper)), 1)
+            sizes, times = np.log(np.transpose(upper))
+            slope, _ = np.polyfit(sizes, times, 1)
             found.append({"axis": axis, "form": form, "exponent": slope})
     return found
 

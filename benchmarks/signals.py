@@ -35,7 +35,7 @@ from stability import BACKBONES
 QUESTION = "Where does the signal grow without batch normalization?"
 BATCH_NORM, PLAIN = "batch normalization", "plain convolutions"
 # Settings of each deconvolved form.
-DECONVOLVED = {
+DECONVOLVED: dict[str, dict[str, Any]] = {
     **{name: {"preset": name} for name in keras_deconv.PRESETS},
     "fast, 2 iterations, epsilon 0.01": {
         "preset": "fast",

@@ -11,6 +11,7 @@ round counts. The first step, which compiles, is reported apart.
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -54,10 +55,7 @@ def main() -> None:
         float(model.train_on_batch(images, labels))
         first[form] = time.perf_counter() - start
     turns = take_turns(
-        {
-            form: lambda model=model: turn(model)
-            for form, model in networks.items()
-        },
+        {form: partial(turn, model) for form, model in networks.items()},
         options.rounds,
         BATCH_NORM,
     )

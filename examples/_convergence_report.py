@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator
 from matplotlib.ticker import NullFormatter
 from matplotlib.ticker import StrMethodFormatter
+from numpy.typing import ArrayLike
 from rich import box
 from rich.table import Table
 
@@ -162,9 +164,9 @@ def styled(
 
 def _draw(
     axes: Axes,
-    steps: Sequence[int],
+    steps: ArrayLike,
     values: np.ndarray,
-    style: dict[str, str],
+    style: dict[str, Any],
 ) -> None:
     axes.plot(steps, values.mean(axis=0), **style)
     if len(values) > 1:

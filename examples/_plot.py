@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def _draw(
     axes: Axes,
     epochs: Sequence[float],
     curves: Iterable[Sequence[float]],
-    style: dict[str, object],
+    style: dict[str, Any],
 ) -> None:
     """Draws the mean of the seeds, and their range behind it."""
     values = np.array(list(curves))

@@ -43,7 +43,8 @@ def members(shard: Path) -> Iterator[Member]:
                 if suffix in IMAGE_SUFFIXES:
                     images[key] = member
                 elif suffix == LABEL_SUFFIX:
-                    content = archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    content = file.read() if file else b""
                     classes[key] = _number(content, member.name, shard)
     except tarfile.TarError as error:
         raise ValueError(

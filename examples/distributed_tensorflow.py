@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -117,7 +118,7 @@ def work(options: argparse.Namespace) -> None:
         report(options.checkpoint, data)
 
 
-def make_strategy(devices: int):
+def make_strategy(devices: int) -> Any:
     """Returns the strategy of this process, or of the cluster it is in."""
     import tensorflow as tf
 

@@ -18,6 +18,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     shape = data.x_train.shape[1:]
     methods = [
-        Method(network, rate, lambda build=build: build(shape))
+        Method(network, rate, partial(build, shape))
         for network, build in NETWORKS.items()
         for rate in options.learning_rates
     ]

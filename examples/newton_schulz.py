@@ -47,7 +47,7 @@ from _plot import FAINT
 TAPS = (3, 3)
 EPSILON = 1e-5
 COUPLED, PLAIN, EXACT = "coupled, float32", "plain, float32", "plain, float64"
-STYLES = {
+STYLES: dict[str, dict[str, Any]] = {
     COUPLED: {"color": "tab:orange", "marker": "o", "markersize": 4},
     PLAIN: {"color": "tab:blue", "marker": "s", "markersize": 4},
     EXACT: {"color": "dimgray", "linestyle": ":"},

@@ -72,9 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(title)
     candidates = compare(data, settings, options.learning_rates, DECONV_RATE)
     winners = [best(candidates, name) for name in (BATCH_NORM, DECONV)]
+    batch_norm, deconv = winners
     console.print(training_table(candidates, winners))
-    report_accuracy(*winners, options.learning_rates, console)
-    report_folding(*winners, data.x_test[: options.batch_size], console)
+    report_accuracy(batch_norm, deconv, options.learning_rates, console)
+    test_batch = data.x_test[: options.batch_size]
+    report_folding(batch_norm, deconv, test_batch, console)
     save_curves(candidates, winners, options.output, title)
     console.print(f"Curves: {options.output}", soft_wrap=True)
     console.print(f"Total time: {time.perf_counter() - start:.0f} s")

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options, "cityscapes", "cityscapes", image_size=options.image_size
         )
         tasks = [
-            (each, make_task(train, test, each, options.threads))
+            (each, make_task(train, test, each, options))
             for each in experiments
         ]
         check_backend(options.distributed)
@@ -108,10 +108,10 @@ def make_task(
     train: Sequence[Pair],
     test: Sequence[Pair],
     experiment: Experiment,
-    threads: int,
+    options: argparse.Namespace,
 ) -> Task:
     """Returns the network, the batches and the metrics of a run."""
-    crop = experiment.image_size
+    crop, threads = options.image_size, options.threads
 
     def build():
         model = getattr(models, experiment.network)(

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             network_arguments=options.network_arguments,
         )
         tasks = [
-            (each, make_task(train, test, each, options.threads))
+            (each, make_task(train, test, each, options))
             for each in experiments
         ]
         check_backend(options.distributed)
@@ -127,10 +127,13 @@ def json_object(text: str) -> str:
 
 
 def make_task(
-    train: Images, test: Images, experiment: Experiment, threads: int
+    train: Images,
+    test: Images,
+    experiment: Experiment,
+    options: argparse.Namespace,
 ) -> Task:
     """Returns the network and the batches of a run."""
-    size = experiment.image_size
+    size, threads = options.image_size, options.threads
 
     def build():
         model = _backbones.build(
