@@ -10,9 +10,9 @@ from keras_deconv.transforms._calibrate import warm_start
 from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._copy import copy_model
-from keras_deconv.transforms._plan import BatchNorm
+from keras_deconv.transforms._options import BatchNorm
+from keras_deconv.transforms._options import check_options
 from keras_deconv.transforms._plan import Plan
-from keras_deconv.transforms._plan import check_options
 from keras_deconv.transforms._selection import Rule
 from keras_deconv.transforms._selection import Selector
 from keras_deconv.transforms._structure import layer_at
@@ -58,8 +58,8 @@ class Conversion(Plan):
             norm = layer_at(self.model, entry.address)
             scale, offset = affine(norm)
             if entry.action == "fold":
-                taker = self._places[id(self._feeding[id(norm)])]
-                take_in(layer_at(model, taker.address), scale, offset)
+                taker = self._choice.address_of(self._choice.feeding(norm))
+                take_in(layer_at(model, taker), scale, offset)
             else:
                 new = layer_at(model, entry.address)
                 new.scale.assign(scale)
@@ -87,11 +87,11 @@ class Conversion(Plan):
 
     def _takes_bias(self, norm: Any) -> bool:
         """Returns whether what feeds a normalization gets its first bias."""
-        feeding = self._feeding.get(id(norm))
+        feeding = self._choice.feeding(norm)
         return getattr(feeding, "use_bias", True) is False
 
     def _must_be_verified(self) -> bool:
-        return self._trusting and any(
+        return self.trusting and any(
             entry.action == "fold" for entry in self.entries
         )
 

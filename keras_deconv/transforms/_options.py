@@ -1,0 +1,96 @@
+"""What is asked of a conversion."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import Literal
+from typing import TypeAlias
+from typing import get_args
+
+from keras_deconv.layers import PRESETS
+from keras_deconv.transforms._selection import FAST_RULES
+from keras_deconv.transforms._selection import Rule
+from keras_deconv.transforms._selection import Selector
+from keras_deconv.transforms._steps import TWINS
+
+BatchNorm: TypeAlias = Literal["remove", "fold", "keep"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a conversion; see `deconvolutionize`."""
+
+    include: Selector | None
+    exclude: Selector | None
+    rules: Sequence[Rule] | str
+    dense: bool
+    batch_norm: BatchNorm
+    preserving: bool
+    preset: Mapping[str, Any]
+    preset_rules: Sequence[Rule]
+    settings: Mapping[str, Any]
+
+
+def check_options(
+    include: Selector | None = None,
+    exclude: Selector | None = None,
+    rules: Iterable[Rule] | str = (),
+    preset: str | None = None,
+    dense: bool = True,
+    batch_norm: BatchNorm | None = None,
+    calibration_data: Any = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Options:
+    """Returns the options, or raises an error that says what is wrong."""
+    settings = dict(settings or {})
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(
+            f"`preset` must be one of {tuple(PRESETS)}. "
+            f"Received: preset={preset!r}"
+        )
+    rules = rules if isinstance(rules, str) else tuple(rules)
+    if not isinstance(rules, str):
+        for rule in rules:
+            if not (isinstance(rule, tuple) and len(rule) == 2):
+                raise ValueError(
+                    "A rule must be a pair of a selector and settings. "
+                    f"Received: {rule!r}"
+                )
+    known = set().union(*(cls.setting_names() for cls in TWINS.values()))
+    given: list[Mapping[str, Any]] = [settings]
+    if not isinstance(rules, str):
+        given += [changes for _, changes in rules if changes is not None]
+    if unknown := sorted({name for each in given for name in each} - known):
+        raise TypeError(
+            f"Settings must be among {sorted(known)}. Received: {unknown}"
+        )
+    if batch_norm is None:
+        batch_norm = "remove"
+        if rules == "stem":
+            batch_norm = "keep"
+        if calibration_data is not None:
+            batch_norm = "fold"
+    if batch_norm not in get_args(BatchNorm):
+        raise ValueError(
+            f"`batch_norm` must be one of {get_args(BatchNorm)}. "
+            f"Received: batch_norm={batch_norm!r}"
+        )
+    if calibration_data is not None and batch_norm == "remove":
+        raise ValueError(
+            "With `calibration_data`, `batch_norm` must be 'fold' or 'keep': "
+            "a network that loses its normalization computes something else. "
+            "Received: batch_norm='remove'"
+        )
+    return Options(
+        include,
+        exclude,
+        rules,
+        bool(dense),
+        batch_norm,
+        calibration_data is not None,
+        {} if preset is None else PRESETS[preset],
+        () if preset == "paper" else FAST_RULES,
+        settings,
+    )
