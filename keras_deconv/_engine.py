@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def full_precision() -> AbstractContextManager[None]:
@@ -234,19 +235,61 @@ def as_number(count: Any, like: Any) -> Any:
     )
 
 
-def constant(make: Callable[..., Any], *arguments: int, like: Any) -> Any:
+def constant(make: Callable[..., Any], *arguments: Any, like: Any) -> Any:
     """Returns the array that a function makes of numbers, as a tensor.
 
     PyTorch makes it once: each time is a copy to the GPU.
 
     Args:
         make: Returns an array.
-        *arguments: Of this function.
+        *arguments: Of this function, to be told apart by their values.
         like: A tensor, whose dtype and device are taken.
     """
     if keras.backend.backend() == "torch":
         return _torch_constant(make, arguments, like.dtype, like.device)
     return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
+
+
+def eye(size: Any, like: Any) -> Any:
+    """`ops.eye`, which PyTorch need not make anew each time.
+
+    Args:
+        size: Of either axis.
+        like: Has the dtype and the device that are wanted.
+    """
+    if keras.backend.backend() == "torch":
+        return _torch_constant(np.eye, (size,), like.dtype, like.device)
+    return keras.ops.eye(size, dtype=like.dtype)
+
+
+def add_product(start: Any, x: Any, y: Any) -> Any:
+    """Returns `start + x @ y`: one operation of PyTorch for `(n, F, F)`."""
+    if keras.backend.backend() == "torch" and start.ndim == 3:
+        return start.baddbmm(x, y)
+    return start + x @ y
+
+
+def average(inputs: Any, axis: int) -> Any:
+    """`ops.mean`, which on PyTorch returns that of float64 in float32."""
+    ops = keras.ops
+    inputs = ops.convert_to_tensor(inputs)
+    if keras.backend.backend() == "torch":
+        return inputs.mean(axis)
+    count = as_number(ops.shape(inputs)[axis], like=inputs)
+    return ops.sum(inputs, axis=axis) / count
+
+
+def lerp(start: Any, end: Any, weight: Any) -> Any:
+    """Returns `(1 - weight) * start + weight * end`.
+
+    Args:
+        start: A tensor.
+        end: One of the same dtype.
+        weight: A number, or a tensor of one.
+    """
+    if keras.backend.backend() == "torch":
+        return start.lerp(end, weight)
+    return start * (1 - weight) + end * weight
 
 
 def mean_and_variance(rows: Any) -> tuple[Any, Any]:
@@ -404,7 +447,7 @@ def _mapped_axes() -> dict[str, int]:
 @functools.cache
 def _torch_constant(
     make: Callable[..., Any],
-    arguments: tuple[int, ...],
+    arguments: tuple[Any, ...],
     dtype: Any,
     device: Any,
 ) -> Any:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
-from keras_deconv._engine import as_number
+from keras_deconv._engine import average
 from keras_deconv._types import Tensor
 from keras_deconv.layers._kernel import KernelWhitening
 from keras_deconv.layers._settings import BlockSettings
@@ -67,8 +67,7 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
 
     def _mean_patch(self, inputs: Tensor) -> Tensor:
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        mean = ops.sum(rows, axis=0) / as_number(ops.shape(rows)[0], like=rows)
-        return ops.expand_dims(mean, -1)
+        return ops.expand_dims(average(rows, axis=0), -1)
 
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
         return inputs

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._engine import average
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
 from keras_deconv._engine import mean_and_variance
@@ -199,9 +200,8 @@ class BatchMoments:
     def _pool_channels(self, variances: Tensor) -> Tensor:
         """Returns `Moments.variance` of the variances of all channels."""
         # Channels of one D are neighbours, unless there is but one D.
-        matrices, channels = self.blocks.matrices, self.blocks.channels
-        total = ops.sum(reshape(variances, (matrices, -1)), axis=1)
-        return total * (matrices / channels) + self.layer.epsilon
+        pooled = average(reshape(variances, (self.blocks.matrices, -1)), axis=1)
+        return pooled + self.layer.epsilon
 
     def _share(
         self, inputs: Tensor, shares: Shares, index: Tensor, pixels: Any

@@ -9,6 +9,7 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import Numbers
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import lerp
 from keras_deconv._engine import recomputed
 from keras_deconv._engine import reshape
 from keras_deconv._engine import where
@@ -112,7 +113,7 @@ class RunningStatistics:
             return self._follow_schedule(inputs, kernel)
         else:
             mean, deconv = self.batch(inputs, True, False).deconv()
-            self._record(mean, deconv, _are_finite(mean, deconv))
+            self._record(mean, deconv)
         return mean, deconv_ops.product(deconv, kernel)
 
     def _follow_schedule(
@@ -156,7 +157,17 @@ class RunningStatistics:
 
         mean, deconv, folded = cond(is_due, recomputed(due), other)
         if is_thawed is not False:
-            self._move(mean, deconv, is_thawed, is_due, moments.variance)
+            if last is None:
+                self._record(mean, deconv, is_thawed)
+            else:
+                self._record_scaled(
+                    mean,
+                    deconv,
+                    moments.variance,
+                    is_thawed,
+                    is_due,
+                    numbers[0],
+                )
         self.step.assign(ops.convert_to_tensor(self.step) + 1)
         # A batch that is due may have been of no use.
         if is_due is False:
@@ -181,41 +192,6 @@ class RunningStatistics:
         )
         return is_thawed, is_thawed & is_due
 
-    def _move(
-        self,
-        mean: Tensor,
-        deconv: Tensor,
-        is_thawed: Any,
-        is_due: Any,
-        variance: Tensor | None,
-    ) -> None:
-        """Records a batch, unless it is not finite, and the last D.
-
-        Args:
-            mean: Of the batch.
-            deconv: The last D, of this batch if it is due.
-            is_thawed: Whether averages move.
-            is_due: Whether D is new.
-            variance: Of the batch, if a last D is kept.
-        """
-        if variance is None:
-            is_finite = _are_finite(mean, deconv)
-            self._record(mean, deconv, _both(is_thawed, is_finite))
-            return
-        of_deconv = ops.convert_to_tensor(self.last_variance)
-        if is_due is False:
-            is_finite = _are_finite(mean, variance)
-        else:
-            deconv = ops.stop_gradient(deconv)
-            is_finite = _are_finite(mean, variance, deconv)
-            of_deconv = where(_both(is_due, is_finite), variance, of_deconv)
-            last = ops.convert_to_tensor(self.last)
-            self.last.assign(where(is_finite, deconv, last))
-            self.last_variance.assign(of_deconv)
-        self._record(
-            mean, deconv, _both(is_thawed, is_finite), variance, of_deconv
-        )
-
     def assign(self, mean: Any, deconv: Any) -> None:
         """Sets the averages; the next training step computes a D."""
         # JAX would give variables the same buffer, and a step that donates
@@ -227,44 +203,88 @@ class RunningStatistics:
                 variance.assign(ops.zeros(variance.shape, variance.dtype))
 
     def _record(
-        self,
-        mean: Tensor,
-        deconv: Tensor,
-        is_valid: Tensor,
-        variance: Tensor | None = None,
-        of_deconv: Tensor | None = None,
+        self, mean: Tensor, deconv: Tensor, is_thawed: Any = True
     ) -> None:
-        """Moves the averages towards mean and D, where these are valid.
-
-        With variances, D is averaged as if it were of unit scale, and divided
-        by the root of the mean variance. The mean of D itself is that of one
-        over the standard deviation: of inputs that are nearly constant in
-        some batches it is far too large for the others.
+        """Moves the averages towards a batch, unless it is not finite.
 
         Args:
             mean: Of the batch.
-            deconv: D.
-            is_valid: Whether to move.
-            variance: Of the batch.
-            of_deconv: Of the batch that D is of.
+            deconv: Of the batch.
+            is_thawed: Whether averages move.
         """
-        mean, deconv = map(ops.stop_gradient, (mean, deconv))
-        keep = self.layer.momentum
-        take = 1 - keep
-        old_mean, old = self.moving_values()
-        moved = old_mean * keep + mean * take
-        self.moving[0].assign(where(is_valid, moved, old_mean))
-        if variance is not None:
-            last = ops.convert_to_tensor(self.variance)
-            before = where(last > 0, last, variance)
-            moved = before * keep + variance * take
-            self.variance.assign(where(is_valid, moved, last))
-            keep, take = (
-                _scale(each / moved) * weight
-                for each, weight in ((before, keep), (of_deconv, take))
-            )
-        moved = old * keep + deconv * take
-        self.moving[1].assign(where(is_valid, moved, old))
+        is_valid = _both(is_thawed, _are_finite(mean, deconv))
+        for moving, value in zip(self.moving, (mean, deconv), strict=True):
+            self._move(moving, value, is_valid)
+
+    def _record_scaled(
+        self,
+        mean: Tensor,
+        deconv: Tensor,
+        variance: Tensor,
+        is_thawed: Any,
+        is_due: Any,
+        step: Any,
+    ) -> None:
+        """Does the same where D may be old, and keeps a new one.
+
+        D is averaged as if it were of unit scale, and divided by the root of
+        the mean variance. The mean of D itself is that of one over the
+        standard deviation: of inputs that are nearly constant in some batches
+        it is far too large for the others.
+
+        Args:
+            mean: Of the batch.
+            deconv: The last D, of this batch if it is due.
+            variance: Of the batch.
+            is_thawed: Whether averages move.
+            is_due: Whether D is new.
+            step: Training steps before this one.
+        """
+        may_be_new = is_due is not False
+        values = (mean, variance, deconv) if may_be_new else (mean, variance)
+        is_finite = _are_finite(*values)
+        is_valid = _both(is_thawed, is_finite)
+        self._move(self.moving[0], mean, is_valid)
+        last = ops.convert_to_tensor(self.variance)
+        before = where(last > 0, last, variance) if may_be_new else last
+        after = lerp(before, variance, 1 - self.layer.momentum)
+        after = where(is_valid, after, last)
+        old = ops.convert_to_tensor(self.moving[1])
+        moved = old * _scale(before / after)
+        # On PyTorch, that is `before` too.
+        self.variance.assign(after)
+        if may_be_new:
+            deconv = ops.stop_gradient(deconv)
+            is_new = _both(is_due, is_finite)
+            for kept, value in (
+                (self.last, deconv),
+                (self.last_variance, variance),
+            ):
+                kept.assign(where(is_new, value, ops.convert_to_tensor(kept)))
+            deconv = deconv * _scale(variance / after)
+            moved = lerp(moved, deconv, self._share(step, is_due))
+            moved = where(is_valid, moved, old)
+        self.moving[1].assign(moved)
+
+    def _move(self, moving: Any, value: Tensor, is_valid: Tensor) -> None:
+        """Moves an average towards a value, where that is valid."""
+        old = ops.convert_to_tensor(moving)
+        value = ops.stop_gradient(value)
+        moved = lerp(old, value, 1 - self.layer.momentum)
+        moving.assign(where(is_valid, moved, old))
+
+    def _share(self, step: Any, is_due: Any) -> Any:
+        """Returns the weight of a D in the average, of all steps it is for."""
+        layer = self.layer
+        now, later = 1 - layer.momentum, 1 - layer.momentum**self.period
+        is_early = step < layer.warmup_steps
+        if is_due is True:
+            return now if is_early else later
+        is_early, is_due = (
+            ops.cast(each, layer.statistics_dtype)
+            for each in (is_early, is_due)
+        )
+        return (later + (now - later) * is_early) * is_due
 
     def moving_values(self) -> tuple[Tensor, Tensor]:
         """Returns the moving mean and D, as tensors."""
@@ -341,9 +361,12 @@ def _scale(variance_ratio: Tensor) -> Tensor:
 
 def _are_finite(*values: Tensor) -> Tensor:
     """Whether all elements of all tensors are finite, and their sum too."""
-    total = ops.sum(values[0])
-    for value in values[1:]:
-        total = total + ops.sum(value)
+    # Of a single element, PyTorch starts one operation less.
+    total, *rest = (
+        value[0] if value.shape == (1,) else ops.sum(value) for value in values
+    )
+    for each in rest:
+        total = total + each
     return total - total == 0
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_deconv._engine import average
 from keras_deconv._engine import reshape
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
@@ -83,7 +84,7 @@ def mean_of_blocks(patch: Tensor, blocks: Blocks) -> Tensor:
     if blocks.count == 1 or not blocks.shared:
         return reshape(patch, (blocks.matrices, blocks.features))
     shape, axis = _dealt(blocks)
-    return ops.sum(reshape(patch, shape), axis) / blocks.count
+    return average(reshape(patch, shape), axis)
 
 
 def spread_mean(mean: Tensor, blocks: Blocks) -> Tensor:

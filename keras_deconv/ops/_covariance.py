@@ -3,13 +3,15 @@
 from keras import ops
 
 from keras_deconv._engine import as_number
+from keras_deconv._engine import average
+from keras_deconv._engine import eye
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
 
 
 def mean(columns: Tensor) -> Tensor:
     """Returns the mean row of `(matrices, rows, F)`: `(matrices, F)`."""
-    return ops.sum(columns, axis=1) / rows(columns)
+    return average(columns, axis=1)
 
 
 def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
@@ -96,9 +98,7 @@ def pool_variances(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:
-    return covariance + epsilon * ops.eye(
-        covariance.shape[-1], dtype=covariance.dtype
-    )
+    return covariance + epsilon * eye(covariance.shape[-1], like=covariance)
 
 
 def rows(columns: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from typing import TypeAlias
 
 from keras import ops
 
+from keras_deconv._engine import add_product
+from keras_deconv._engine import eye
 from keras_deconv._engine import has_fast_eigh
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
@@ -107,14 +109,14 @@ def iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
         -1/2 of what it is called above, all along: that rounds nothing, and
         leaves T a sum.
     """
-    three_halves = 1.5 * ops.eye(ops.shape(y)[-1], dtype=y.dtype)
+    three_halves = 1.5 * eye(ops.shape(y)[-1], like=y)
     # Of one shape, for TensorFlow adds up the gradient of what is broadcast.
     three_halves = ops.broadcast_to(three_halves, ops.shape(y))
     y = y * -0.5
     z = t = three_halves + y
     for _ in range(num_iterations - 1):
         y = product(y, t)
-        t = three_halves + product(z, y)
+        t = add_product(three_halves, z, y)
         z = product(t, z)
     return y, z, t
 

@@ -6,12 +6,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 from typing import Self
 
 import numpy as np
 from keras import ops
 
 from keras_deconv._engine import as_number
+from keras_deconv._engine import average
 from keras_deconv._engine import constant
 from keras_deconv._engine import reshape
 from keras_deconv._engine import slice_axis
@@ -23,6 +25,9 @@ from keras_deconv._types import Tensor
 # Of sampled positions, where no distance is given: the least distance, that of
 # the authors' code, and the least number along an axis with a longer one.
 NEAREST, FEWEST = 3, 4
+# Numbers in the largest matrix of shares for all axes: those of 3 x 3 taps in
+# 85 x 85 places.
+_FEW = 2**16
 
 
 def sampled_patches(
@@ -114,9 +119,10 @@ def mean_patch(
 ) -> Tensor:
     """Returns the mean of `sampled_patches`, over samples and positions.
 
-    It is linear in the inputs: patches of the sum of all samples are the sum
-    of their patches, and along each axis a tap is the sum of those places
-    that it meets, a product with zeros and ones.
+    It is linear in the inputs: the patches of the mean image have the same
+    mean, and a tap is the mean of the places that it meets. That is a product
+    with shares of one: of all axes at once in small images, else of each axis
+    by itself.
 
     Args:
         inputs: As in `sampled_patches`.
@@ -139,15 +145,19 @@ def mean_patch(
     axes = _axes(
         inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
     )
-    sizes = [_size(inputs, index) for index in range(1, len(axes) + 1)]
-    channels, number = inputs.shape[-1], _size(inputs, 0)
-    total = ops.sum(inputs, axis=0)
+    channels = inputs.shape[-1]
+    image = average(inputs, axis=0)
+    meetings = [
+        axis.meetings(_size(image, index)) for index, axis in enumerate(axes)
+    ]
+    if all(each.are_known for each in meetings) and _are_few(meetings):
+        shares = constant(_shares_of_all, *meetings, like=image)
+        return ops.transpose(reshape(image, (-1, channels))) @ shares
     # The first axis goes, and its taps come last.
-    for axis, size in zip(axes, sizes, strict=True):
-        total = axis.meets(size, like=total) @ reshape(total, (size, -1))
-        total = ops.transpose(total)
-        number = number * axis.count
-    return reshape(total, (channels, -1)) / as_number(number, like=total)
+    for each in meetings:
+        image = each.shares(like=image) @ reshape(image, (each.size, -1))
+        image = ops.transpose(image)
+    return reshape(image, (channels, -1))
 
 
 def _axes(
@@ -256,36 +266,66 @@ class _Axis:
     def num_taps(self) -> int:
         return self.reach // self.dilation + 1
 
-    def meets(self, size: Tensor, like: Tensor) -> Tensor:
-        """Returns how often each tap meets each place, `(taps, size)`.
-
-        Args:
-            size: Of the axis.
-            like: Has the dtype that is wanted.
-        """
-        geometry = self.before, self.num_taps, self.dilation, self.step
-        numbers = size, *geometry, self.count
-        if all(isinstance(number, int) for number in numbers):
-            return constant(_meets, *numbers, like=like)
-        return ops.cast(_meets(*numbers), like.dtype)
+    def meetings(self, size: Tensor) -> "_Meetings":
+        """Returns which tap meets which place of the axis."""
+        return _Meetings(
+            size,
+            self.before,
+            self.num_taps,
+            self.dilation,
+            self.step,
+            self.count,
+        )
 
 
 _known_axis = functools.cache(_Axis.of)
 
 
-def _meets(
-    size: Tensor,
-    before: Tensor,
-    taps: int,
-    dilation: int,
-    step: int,
-    count: Tensor,
-) -> Any:
+class _Meetings(NamedTuple):
+    """Which tap meets which place along an axis: what that depends on."""
+
+    size: Tensor
+    before: Tensor
+    taps: int
+    dilation: int
+    step: int
+    count: Tensor
+
+    @property
+    def are_known(self) -> bool:
+        return all(isinstance(number, int) for number in self)
+
+    def shares(self, like: Tensor) -> Tensor:
+        """Returns the share of each place in the mean of each tap.
+
+        Args:
+            like: Has the dtype that is wanted.
+
+        Returns:
+            `(taps, size)`.
+        """
+        if self.are_known:
+            return constant(_shares, self, like=like)
+        met = ops.cast(_meet(self), like.dtype)
+        return met / as_number(self.count, like=like)
+
+
+def _meet(meetings: _Meetings) -> Any:
     """Returns whether a tap meets a place; an array if all are numbers."""
+    size, before, taps, dilation, step, count = meetings
     arange: Any = np.arange if isinstance(size, int) else ops.arange
     # From the first position at the tap to the place.
     way = arange(size) + before - dilation * np.arange(taps)[:, None]
     return (way % step == 0) & (way >= 0) & (way < step * count)
+
+
+def _shares(meetings: _Meetings) -> np.ndarray:
+    return np.asarray(_meet(meetings) / meetings.count)
+
+
+def _shares_of_all(*axes: _Meetings) -> np.ndarray:
+    """Returns the shares of all axes together, `(places, taps)`."""
+    return functools.reduce(np.kron, map(_shares, axes)).T
 
 
 def _padding(
@@ -349,6 +389,10 @@ def _take_taps(
         return slice_axis(inputs, axis, within[0], len(within))
     every = (slice(None),) * axis
     return inputs[(*every, slice(within[0], within[-1] + 1, dilation))]
+
+
+def _are_few(axes: Sequence[_Meetings]) -> bool:
+    return bool(math.prod(axis.taps * axis.size for axis in axes) <= _FEW)
 
 
 def _size(inputs: Tensor, axis: int) -> Tensor:

@@ -69,17 +69,20 @@ def expected(layer, batches):
         if freeze_after is not None and step >= freeze_after:
             mean, used = moving_mean, moving
         else:
-            if step < warmup or step % period == 0:
+            is_new = step < warmup or step % period == 0
+            if is_new:
                 last, last_variance = deconv, variance
             used = last * np.sqrt(last_variance / variance)
             if period > 1:
-                # Averages of D times its standard deviation, over the root
-                # of the mean variance.
+                # The average of D times its standard deviation, over the root
+                # of the mean variance; a D counts for as many steps as it
+                # stands for.
                 before = moving_variance if step else variance
+                unscaled = moving * np.sqrt(before)
+                for _ in range(is_new * (1 if step < warmup else period)):
+                    unscaled = average(unscaled, deconv * np.sqrt(variance))
                 moving_variance = average(before, variance)
-                moving = average(
-                    moving * np.sqrt(before), used * np.sqrt(variance)
-                ) / np.sqrt(moving_variance)
+                moving = unscaled / np.sqrt(moving_variance)
             else:
                 moving = average(moving, used)
             moving_mean = average(moving_mean, mean)
