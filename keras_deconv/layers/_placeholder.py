@@ -41,9 +41,16 @@ class Placeholder(keras.layers.Layer):
             {**self.original, "name": self.name}
         )
         norm.build(self.get_build_config()["input_shape"])
-        norm.moving_variance.assign(
-            ops.full(norm.moving_variance.shape, 1 - norm.epsilon)
-        )
+        # Initializers may say otherwise.
+        for name, value in (
+            ("gamma", 1),
+            ("beta", 0),
+            ("moving_mean", 0),
+            ("moving_variance", 1 - norm.epsilon),
+        ):
+            weight = getattr(norm, name, None)
+            if weight is not None:
+                weight.assign(ops.full(weight.shape, value))
         norm.trainable = self.trainable
         return norm
 
@@ -150,14 +157,16 @@ class ChannelAffine(Placeholder):
         scale = ops.convert_to_tensor(self.scale)
         offset = ops.convert_to_tensor(self.offset)
         if norm.scale:
-            norm.gamma.assign(scale)
+            norm.gamma.assign(ops.copy(scale))
         else:
             # Without gamma the scale is 1 / sqrt(variance + epsilon).
             norm.moving_variance.assign(1 / ops.square(scale) - norm.epsilon)
         if norm.center:
-            norm.beta.assign(offset)
+            norm.beta.assign(ops.copy(offset))
         else:
-            norm.moving_mean.assign(-offset / scale)
+            # A scale of zero leaves no offset either.
+            divisor = ops.where(scale == 0, ops.ones_like(scale), scale)
+            norm.moving_mean.assign(-offset / divisor)
         return norm
 
     def fold(self) -> Any:

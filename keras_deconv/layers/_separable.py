@@ -81,9 +81,11 @@ class SeparableWhitening(SamplingSettings, LayoutSettings):
         if statistics is self._depthwise:
             kernel, shift = statistics.unfold(self.depthwise_kernel, None)
             columns = ops.reshape(
-                self.pointwise_kernel, self.pointwise_kernel.shape[-2:]
+                ops.cast(self.pointwise_kernel, shift.dtype),
+                self.pointwise_kernel.shape[-2:],
             )
-            bias = self.bias + deconv_ops.product(shift[None], columns)[0]
+            bias = ops.cast(self.bias, shift.dtype)
+            bias = bias + deconv_ops.product(shift[None], columns)[0]
             self.depthwise_kernel.assign(kernel)
         else:
             kernel, bias = statistics.unfold(self.pointwise_kernel, self.bias)

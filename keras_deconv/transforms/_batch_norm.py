@@ -15,28 +15,66 @@ from keras_deconv.transforms._trace import Trace
 BATCH_NORM = keras.layers.BatchNormalization
 
 
-def producers(
-    record: Trace, found: Sequence[Place], cls: Any
-) -> dict[int, Any]:
+def sources(
+    record: Trace, model: Any, found: Sequence[Place], cls: Any
+) -> dict[int, list[Any]]:
     """Returns the layers that feed a layer of a class, by its identity.
 
-    Only what goes in untouched counts, on every call.
+    Only what goes in untouched counts, but for a cast; None stands for all
+    else. A layer that is called more than once may have several.
     """
     made = {
         id(call.outputs): call.layer
         for call in record.calls
         if not call.layer._layers
     }
-    feeding: dict[int, Any] = {}
+    nodes = [node for graph in graphs_in(model) for node in _nodes_of(graph)]
+    feeding = {}
     for place in found:
         if isinstance(place.layer, cls):
-            sources = {
-                id(made.get(id(call.inputs))): made.get(id(call.inputs))
+            cast = _source_in_graph(place.layer, nodes)
+            each = [
+                made.get(id(call.inputs), cast)
                 for call in record.calls_of(place.layer)
-            }
-            if len(sources) == 1:
-                (feeding[id(place.layer)],) = sources.values()
-    return {key: layer for key, layer in feeding.items() if layer is not None}
+            ]
+            feeding[id(place.layer)] = list(
+                {id(source): source for source in each}.values()
+            )
+    return feeding
+
+
+def producers(feeding: dict[int, list[Any]]) -> dict[int, Any]:
+    """Returns the one layer that feeds another on every call, where one does.
+
+    Args:
+        feeding: As `sources` returns it.
+    """
+    return {
+        key: layers[0]
+        for key, layers in feeding.items()
+        if len(layers) == 1 and layers[0] is not None
+    }
+
+
+def _source_in_graph(layer: Any, nodes: Sequence[Any]) -> Any:
+    """Returns the layer before another one in all graphs, or None.
+
+    Tensors that Keras casts on the way into a layer cannot be followed.
+    """
+    before = {
+        node.input_tensors[0]._keras_history.operation
+        for node in nodes
+        if node.operation is layer
+    }
+    if len(before) != 1:
+        return None
+    (source,) = before
+    is_leaf = isinstance(source, keras.layers.Layer) and not source._layers
+    return source if is_leaf else None
+
+
+def _nodes_of(graph: Any) -> list[Any]:
+    return [node for nodes in graph._nodes_by_depth.values() for node in nodes]
 
 
 def can_take(
@@ -60,8 +98,6 @@ def can_take(
     calls = record.calls_of(layer)
     if len(calls) != 1 or len(record.calls_of(norm)) != 1:
         return False
-    if record.uses[id(calls[0].outputs)] != 1:
-        return False
     rank = len(calls[0].outputs.shape)
     axis = norm.axis if isinstance(norm.axis, int) else norm.axis[0]
     if axis % rank != _channel_axis(layer) % rank:
@@ -72,7 +108,7 @@ def can_take(
         if any(each is layer for each in graph.operations)
     ]
     if not graphs:
-        return trusting
+        return trusting and record.uses[id(calls[0].outputs)] == 1
     return all(_is_used_once(layer, graph) for graph in graphs)
 
 
@@ -80,8 +116,7 @@ def _is_used_once(layer: Any, graph: Any) -> bool:
     """Returns whether one node takes what a layer in a graph puts out."""
     users = [
         node
-        for nodes in graph._nodes_by_depth.values()
-        for node in nodes
+        for node in _nodes_of(graph)
         if any(_comes_from(tensor, layer) for tensor in node.input_tensors)
     ]
     return len(users) == 1 and not any(

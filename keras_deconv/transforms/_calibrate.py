@@ -51,10 +51,10 @@ def recalibrate(
             f"Received: average={average!r}"
         )
     check_model(model)
-    _check_batches(batches)
+    inputs = _Inputs(batches, again=False)
     copy = copy_model(model)
     found = _statistics_of(copy, trainable_only=True)
-    collected = _run(copy, found, batches, in_training=True)
+    collected = _run(copy, found, inputs, in_training=True)
     for statistics, moments in collected:
         if average == "covariance":
             deconv = statistics.batch.root(
@@ -76,13 +76,12 @@ def warm_start(model: Any, batches: Iterable[Any]) -> None:
             biases; it is changed.
         batches: As in `recalibrate`. Read twice if a layer whitens twice.
     """
-    _check_batches(batches)
-    batches = _Repeatable(batches)
+    inputs = _Inputs(batches, again=True)
     found = _statistics_of(model)
     depth = max((order for _, _, order in found), default=-1)
     for order in range(depth + 1):
         now = [each for each in found if each[2] == order]
-        for statistics, moments in _run(model, now, batches, False):
+        for statistics, moments in _run(model, now, inputs, False):
             deconv = statistics.batch.root(
                 ops.convert_to_tensor(moments.covariance)
             )
@@ -124,15 +123,37 @@ class _Moments:
             )
 
 
-class _Repeatable:
-    """Iterates over a generator more than once."""
+class _Inputs:
+    """Iterates over the inputs of batches.
 
-    def __init__(self, batches: Any) -> None:
-        is_spent = iter(batches) is batches
-        self.batches = list(batches) if is_spent else batches
+    Args:
+        batches: As in `recalibrate`.
+        again: Whether that is done more than once.
+
+    Raises:
+        ValueError: If these are no batches.
+    """
+
+    def __init__(self, batches: Any, *, again: bool) -> None:
+        if hasattr(batches, "shape"):
+            raise ValueError(
+                "Data must be an iterable of batches, such as a list of arrays "
+                "or a data set. Received: one array of shape "
+                f"{batches.shape}"
+            )
+        # A list is several inputs, as Keras has it; but from a loader of
+        # PyTorch it is inputs and targets, as Keras has it too.
+        is_loader = any(
+            cls.__module__.startswith("torch.utils.data")
+            for cls in type(batches).__mro__
+        )
+        self._pairs = (tuple, list) if is_loader else (tuple,)
+        is_spent = again and iter(batches) is batches
+        self._batches = list(batches) if is_spent else batches
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches)
+        for batch in self._batches:
+            yield batch[0] if isinstance(batch, self._pairs) else batch
 
 
 def _statistics_of(
@@ -151,7 +172,7 @@ def _statistics_of(
 def _run(
     model: Any,
     found: Iterable[tuple[str, RunningStatistics, int]],
-    batches: Iterable[Any],
+    inputs: Iterable[Any],
     in_training: bool,
 ) -> list[tuple[RunningStatistics, _Moments]]:
     """Collects the moments of all inputs of some statistics."""
@@ -160,7 +181,7 @@ def _run(
     try:
         for statistics, moments in collected:
             statistics.observer = _observer(statistics, moments, in_training)
-        for batch in _inputs_of(batches):
+        for batch in inputs:
             is_empty = False
             model(batch, training=False)
     finally:
@@ -188,20 +209,6 @@ def _observer(
         return statistics.moving_values()
 
     return observe
-
-
-def _inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
-    for batch in batches:
-        # A list is several inputs, as Keras has it.
-        yield batch[0] if isinstance(batch, tuple) else batch
-
-
-def _check_batches(batches: Any) -> None:
-    if hasattr(batches, "shape"):
-        raise ValueError(
-            "Data must be an iterable of batches, such as a list of arrays or "
-            f"a data set. Received: one array of shape {batches.shape}"
-        )
 
 
 def _array(value: Any) -> np.ndarray:

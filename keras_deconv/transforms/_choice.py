@@ -1,5 +1,7 @@
 """What happens to each layer, and why."""
 
+from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from keras_deconv.layers import unbuilt_twin
 from keras_deconv.transforms._batch_norm import BATCH_NORM
 from keras_deconv.transforms._batch_norm import can_take
 from keras_deconv.transforms._batch_norm import producers
+from keras_deconv.transforms._batch_norm import sources
 from keras_deconv.transforms._cost import Cost
 from keras_deconv.transforms._cost import cost_of
 from keras_deconv.transforms._cost import whitening
@@ -28,6 +31,7 @@ from keras_deconv.transforms._selection import settings_for
 from keras_deconv.transforms._steps import TWINS
 from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
+from keras_deconv.transforms._structure import own_weights
 from keras_deconv.transforms._structure import places
 from keras_deconv.transforms._trace import trace
 
@@ -96,7 +100,9 @@ class Choice:
         self._record = trace(model, example)
         self._trusting = trusting
         self._rules = self._choose_rules()
-        self._feeding = producers(self._record, self._found, BATCH_NORM)
+        self._sources = sources(self._record, model, self._found, BATCH_NORM)
+        self._feeding = producers(self._sources)
+        self._tied = _tied_weights([model, *(p.layer for p in self._found)])
         self._taken = self._pair_up()
 
     def entries(self) -> list[Entry]:
@@ -147,8 +153,13 @@ class Choice:
         pairs = {}
         for place in self._found:
             layer = self._feeding.get(id(place.layer))
-            if type(layer) in TWINS and can_take(
-                layer, place.layer, self._record, self.model, self._trusting
+            if (
+                type(layer) in TWINS
+                and type(place.layer) is BATCH_NORM
+                and not self._is_tied(layer)
+                and can_take(
+                    layer, place.layer, self._record, self.model, self._trusting
+                )
             ):
                 pairs[id(layer)] = place.layer
         return pairs
@@ -182,6 +193,8 @@ class Choice:
             return "by a rule"
         if not layer.built:
             return "never built"
+        if self._is_tied(layer):
+            return "another layer has its weights too"
         if adapter := adapter_of(layer):
             return f"it is {adapter.rstrip(',')}"
         if options.preserving and isinstance(layer, TRANSPOSED):
@@ -239,7 +252,10 @@ class Choice:
         feeding = self._feeding.get(id(layer))
         action: Action
         action, reason, after = "remove", "", Cost()
-        if batch_norm == "keep":
+        if type(layer) is not BATCH_NORM:
+            action, after = "keep", before
+            reason = "a subclass of BatchNormalization may compute otherwise"
+        elif batch_norm == "keep":
             action, after = "keep", before
         elif not self._is_selected(place):
             action, reason, after = "keep", "not selected", before
@@ -251,8 +267,12 @@ class Choice:
             else:
                 action, reason = "freeze", "no convolution can take it in"
                 after = Cost(0, before.parameters, before.flops / 2)
-        elif feeding is not None and not self._removes(feeding):
-            action, reason = "keep", f"{feeding.name} is left as it is"
+        elif left := [
+            source.name
+            for source in self._sources[id(layer)]
+            if source is not None and not self._removes(source)
+        ]:
+            action, reason = "keep", f"{left[0]} is left as it is"
             after = before
         return self._make_entry(place, action, reason, {}, False, before, after)
 
@@ -283,14 +303,28 @@ class Choice:
         if self.options.batch_norm == "fold":
             return id(layer) in self._taken
         return self.options.batch_norm == "remove" and any(
-            source is layer
+            any(source is layer for source in sources)
             and self._norm_entry(self._places[key]).action == "remove"
-            for key, source in self._feeding.items()
+            for key, sources in self._sources.items()
         )
+
+    def _is_tied(self, layer: Any) -> bool:
+        """Returns whether another layer has weights of this one too."""
+        return any(id(weight) in self._tied for weight in own_weights(layer))
 
     def _make_entry(self, place: Place, *rest: Any) -> Entry:
         kind = type(place.layer).__name__
         return Entry(place.path, place.address, kind, *rest)
+
+
+def _tied_weights(layers: Iterable[Any]) -> set[int]:
+    """Returns the identities of weights that more than one layer has."""
+    owners = Counter(
+        identity
+        for layer in layers
+        for identity in {id(weight) for weight in own_weights(layer)}
+    )
+    return {identity for identity, count in owners.items() if count > 1}
 
 
 def _outputs(layer: Any) -> int:

@@ -84,11 +84,20 @@ class Converted(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        layer = rebuild(config["made_from"])
+        with keras.saving.custom_object_scope(cls.plain_objects()):
+            layer = rebuild(config["made_from"])
         # One round for each conversion: a layer may be converted again.
         for steps in _rounds(config["steps"]):
             take_steps(layer, steps)
         return layer
+
+    @classmethod
+    def plain_objects(cls) -> dict[str, Any]:
+        """Returns the class that the container had before, by its name."""
+        if cls is Converted:
+            return {}  # From a file: it must be registered.
+        _, plain = cls.__bases__
+        return {keras.saving.get_registered_name(plain): plain}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         # Made from a built layer, which came with its own configuration.
@@ -156,6 +165,11 @@ def unmark(model: Any) -> None:
     Only what is as its own constructor makes it forgets.
     """
     made: dict[Address, Any] = {}
+    # Of this process, registered or not.
+    classes: dict[str, Any] = {}
+    for place in (Place((), "", model), *places(model)):
+        if isinstance(place.layer, Converted):
+            classes |= place.layer.plain_objects()
     for place in (Place((), "", model), *places(model)):
         layer, address = place.layer, place.address
         if not isinstance(layer, Converted):
@@ -166,7 +180,8 @@ def unmark(model: Any) -> None:
         if outer:
             fresh = layer_at(made[outer[0]], address[len(outer[0]) :])
         else:
-            fresh = rebuild(layer.made_from, safe_mode=False)
+            with keras.saving.custom_object_scope(classes):
+                fresh = rebuild(layer.made_from, safe_mode=False)
             made[address] = fresh
         if describe(fresh) == describe(layer):
             layer.__class__ = type(fresh)

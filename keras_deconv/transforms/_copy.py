@@ -2,12 +2,16 @@
 
 import contextlib
 import itertools
+import os
+import tempfile
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_deconv.transforms._converted import Converted
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import describe
 from keras_deconv.transforms._structure import own_weights
@@ -97,6 +101,8 @@ def _objects_of(model: Any) -> dict[str, Any]:
     kinds = []
     for place in (Place((), "", model), *places(model)):
         kinds.append(type(place.layer))
+        if isinstance(place.layer, Converted):
+            kinds += place.layer.plain_objects().values()
         for value in vars(place.layer).values():
             if callable(value) and hasattr(value, "__name__"):
                 kinds.append(value)
@@ -130,13 +136,30 @@ def _copy_state(old: Any, new: Any) -> None:
     if new.dtype_policy != old.dtype_policy:
         new.dtype_policy = old.dtype_policy
     for source, target in zip(own_weights(old), own_weights(new), strict=True):
-        target.assign(source)
+        # JAX would give both the same buffer, which training deletes.
+        target.assign(ops.copy(source))
         target.trainable = source.trainable
     if isinstance(old, keras.layers.Lambda):
         new.function = old.function
-    # Not all that a layer stores is a weight (`Normalization`).
-    store: dict[str, Any] = {}
     if not isinstance(old, keras.Model) and old.built:
-        old.save_own_variables(store)
-        if store:
-            new.load_own_variables(store)
+        _copy_stored(old, new)
+
+
+def _copy_stored(old: Any, new: Any) -> None:
+    """Copies what a layer stores beside weights: statistics, vocabularies."""
+    store: dict[str, Any] = {}
+    old.save_own_variables(store)
+    if store:
+        new.load_own_variables(
+            {
+                name: ops.copy(value)
+                if isinstance(value, keras.Variable)
+                else value
+                for name, value in store.items()
+            }
+        )
+    if hasattr(old, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            if os.listdir(folder):
+                new.load_assets(folder)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_deconv.layers import Placeholder
@@ -9,6 +10,7 @@ from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._batch_norm import can_take
 from keras_deconv.transforms._batch_norm import producers
+from keras_deconv.transforms._batch_norm import sources
 from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._converted import unmark
@@ -42,7 +44,7 @@ def restore(model: Any, *, example: Any = None) -> Any:
     check_model(model)
     record = trace(model, example)
     found = list(places(model))
-    feeding = producers(record, found, RemovedNormalization)
+    feeding = producers(sources(record, model, found, RemovedNormalization))
     for trusting in (True, False):
         givers = [
             (feeding[id(place.layer)], place.layer)
@@ -78,6 +80,8 @@ def _restore(model: Any, givers: list[tuple[Any, Any]]) -> Any:
     steps = []
     for layer, norm in givers:
         giver = layer_at(copy, addresses[id(layer)])
+        if isinstance(giver, keras.Sequential):
+            continue  # What a transposed convolution folds to keeps its bias.
         taker = layer_at(copy, addresses[id(norm)])
         bias = ops.convert_to_tensor(giver.bias)
         if taker.center:

@@ -28,15 +28,19 @@ Rule: TypeAlias = tuple[Selector, Mapping[str, Any] | None]
 def matches(selector: Selector, place: Place) -> bool:
     """Returns whether a selector selects a layer.
 
+    A name, path or class of what a layer is in stands for the layer too.
+
     Raises:
         TypeError: If it is no selector.
     """
     if isinstance(selector, str):
-        return selector in (place.layer.name, place.path)
+        return any(
+            selector in (each.layer.name, each.path) for each in place.way
+        )
     if isinstance(selector, re.Pattern):
         return selector.search(place.path) is not None
     if isinstance(selector, type):
-        return isinstance(place.layer, selector)
+        return any(isinstance(each.layer, selector) for each in place.way)
     if callable(selector):
         return bool(selector(place.path, place.layer))
     if isinstance(selector, Iterable):

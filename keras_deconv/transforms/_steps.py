@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_deconv.layers import ChannelAffine
 from keras_deconv.layers import DeconvConv1D
@@ -84,7 +85,9 @@ def freeze(layer: Any) -> Any:
 
 def fold(layer: Any) -> Any:
     """Returns the layer of Keras that predicts what `layer` predicts."""
-    return layer.fold()
+    plain = layer.fold()
+    _copy_flags(layer, plain)
+    return plain
 
 
 def restore(layer: Any) -> Any:
@@ -126,7 +129,13 @@ def _copy_weights(layer: Any, twin: Any) -> None:
     values = {weight.name: weight for weight in layer.weights}
     for weight in twin.weights:
         if weight.name in values:
-            weight.assign(values[weight.name])
-            weight.trainable = (
-                weight.trainable and values[weight.name].trainable
-            )
+            # JAX would give both the same buffer, which training deletes.
+            weight.assign(ops.copy(values[weight.name]))
+    _copy_flags(layer, twin)
+
+
+def _copy_flags(layer: Any, twin: Any) -> None:
+    """Leaves what is not trainable by itself so, by name."""
+    flags = {weight.name: weight.trainable for weight in layer.weights}
+    for weight in twin.weights:
+        weight.trainable = weight.trainable and flags.get(weight.name, True)

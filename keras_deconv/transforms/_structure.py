@@ -22,25 +22,42 @@ class Place:
         path: The way to it by name, such as `"backbone/block_1/conv"`; the
             model's own name is left out.
         layer: The layer.
+        parent: The place of the layer that it is in, or None in the model.
     """
 
     address: Address
     path: str
     layer: Any
+    parent: "Place | None" = None
+
+    @property
+    def way(self) -> "Iterator[Place]":
+        """Yields this place, and those that it is in, the model left out."""
+        place: Place | None = self
+        while place is not None:
+            yield place
+            place = place.parent
 
 
 def places(model: Any) -> Iterator[Place]:
     """Yields every layer inside a model once, at its first address."""
     seen = {id(model)}
-    stack = [Place((), "", model)]
+    root = Place((), "", model)
+    stack = [root]
     while stack:
         parent = stack.pop()
         below = []
         for index, child in enumerate(children(parent.layer)):
             if id(child) not in seen:
                 seen.add(id(child))
-                path = f"{parent.path}/{child.name}".removeprefix("/")
-                below.append(Place((*parent.address, index), path, child))
+                below.append(
+                    Place(
+                        (*parent.address, index),
+                        f"{parent.path}/{child.name}".removeprefix("/"),
+                        child,
+                        None if parent is root else parent,
+                    )
+                )
         yield from below
         stack += reversed(below)
 

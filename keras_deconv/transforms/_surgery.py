@@ -89,6 +89,9 @@ def _swap(value: Any, new: dict[int, tuple[Any, Any]]) -> Any:
             return type(value)(*items)
         return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, set):
+        if any(isinstance(each, keras.layers.Layer) for each in value):
+            layers = {_swap(each, new) for each in value}
+            return value if layers == value else layers
         # Some libraries keep the identities of layers.
         known = value & new.keys() if all(map(_is_id, value)) else set()
         if known:
