@@ -164,6 +164,23 @@ def recomputed(branch: Callable[[], Any]) -> Callable[[], Any]:
     return again
 
 
+def is_recomputing() -> bool:
+    """Whether PyTorch calls a layer anew, for the gradient of a first call.
+
+    `keras.RematScope` has it do so. What the first call has recorded is not
+    to be recorded again.
+    """
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    if torch.compiler.is_compiling():
+        return False
+    # Of the pass back that this thread is in.
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    return task is not None and task() != -1
+
+
 @functools.cache
 def traced_once(
     function: Callable[..., Any], *arguments: Any

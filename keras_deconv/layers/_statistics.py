@@ -9,6 +9,7 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import Numbers
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import is_recomputing
 from keras_deconv._engine import lerp
 from keras_deconv._engine import recomputed
 from keras_deconv._engine import reshape
@@ -113,7 +114,8 @@ class RunningStatistics:
             return self._follow_schedule(inputs, kernel)
         else:
             mean, deconv = self.batch(inputs, True, False).deconv()
-            self._record(mean, deconv)
+            if not is_recomputing():
+                self._record(mean, deconv)
         return mean, deconv_ops.product(deconv, kernel)
 
     def _follow_schedule(
@@ -133,6 +135,11 @@ class RunningStatistics:
         a gradient needs takes a handful of nodes.
         """
         numbers = self._numbers.read()
+        again = is_recomputing()
+        if again:
+            # Those of the first call; the last D is as it was then, or made
+            # anew.
+            numbers = (numbers[0] - 1, *numbers[1:])
         is_thawed, is_due = self._read_schedule(*numbers)
         moments = self.batch(inputs, is_due, self.last is not None)
         last = None if self.last is None else ops.convert_to_tensor(self.last)
@@ -156,6 +163,8 @@ class RunningStatistics:
             return frozen() if last is None else cond(is_thawed, idle, frozen)
 
         mean, deconv, folded = cond(is_due, recomputed(due), other)
+        if again:
+            return mean, folded
         if is_thawed is not False:
             if last is None:
                 self._record(mean, deconv, is_thawed)

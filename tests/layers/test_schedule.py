@@ -464,3 +464,30 @@ def test_small_d_of_single_positions_is_always_new(layer, shape, periods):
     assert [each.period for each in all_statistics] == periods
     kept = [each.last is not None for each in all_statistics]
     assert kept == [period > 1 for period in periods]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="Keras itself fails to trace such a layer again",
+)
+@pytest.mark.parametrize("update_every", [1, 2])
+def test_layer_that_is_computed_anew_for_its_gradient(update_every, batches):
+    found = []
+    for mode in (None, "full"):
+        keras.utils.set_random_seed(0)
+        with keras.RematScope(mode=mode):
+            layer = DeconvDense(4, update_every=update_every, warmup_steps=1)
+        model = keras.Sequential(
+            [
+                keras.Input((3,)),
+                keras.layers.Dense(3),
+                layer,
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        for batch in batches:
+            model.train_on_batch(batch, batch[:, :1])
+        found.append(model.get_weights())
+    for plain, again in zip(*found, strict=True):
+        compare.assert_close(again, plain)
