@@ -171,7 +171,8 @@ def deconvolutionize(
         model: A built `keras.Model`.
         include: Which layers are converted; all by default. A name, a path,
             a compiled regular expression that is searched for in the path, a
-            class, a function of path and layer, or a list of these.
+            class, a function of path and layer, or a list of these. A name
+            or a class of a container stands for all layers in it.
         exclude: Which layers are left, in the same terms.
         rules: Settings layer by layer: a list of `(selector, settings)`, of
             which later ones override; `None` for the settings leaves the
@@ -191,9 +192,10 @@ def deconvolutionize(
             scale and offset; the function stays. `"keep"`. The default is
             `"remove"`, with `calibration_data` `"fold"`, with the rules
             `"stem"` `"keep"`. One that is fed by a convolution that is left
-            stays in any case but `"fold"`.
+            stays in any case but `"fold"`, a subclass of
+            `BatchNormalization` in any case.
         calibration_data: An iterable of batches of inputs, or of tuples of
-            inputs and targets. Mean and D of every layer are estimated from
+            inputs and targets (PyTorch's `DataLoader` too). Mean and D of every layer are estimated from
             it, the kernels become `D ** -1 w`, and the biases take in the
             mean, so that the twin predicts what `model` predicts.
         example: One batch of inputs, for models that do not know the shape
