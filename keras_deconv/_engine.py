@@ -18,16 +18,19 @@ import keras
 import numpy as np
 
 
-def full_precision() -> AbstractContextManager[None]:
+def full_precision() -> AbstractContextManager[Any]:
     """Returns a context in which products keep all bits of float32.
 
     On GPUs, JAX and TensorFlow multiply float32 matrices in TF32, which
     keeps 10 bits of the mantissa, unless told otherwise; a root multiplies
     that error. JAX takes the precision with each product, gradients
     included. PyTorch keeps all bits by default, and what
-    `torch.set_float32_matmul_precision` says is the user's choice.
+    `torch.set_float32_matmul_precision` says is the user's choice; but not
+    that `torch.autocast` rounds its factors to half of them.
     TensorFlow has one switch for the whole process: `warn_of_tf32`.
     """
+    if keras.backend.backend() == "torch":
+        return _without_autocast()
     if keras.backend.backend() == "jax":
         import jax
 
@@ -36,6 +39,22 @@ def full_precision() -> AbstractContextManager[None]:
         )
         return precision
     return contextlib.nullcontext()
+
+
+def _without_autocast() -> AbstractContextManager[Any]:
+    import torch
+
+    kinds = [
+        kind
+        for kind in ("cuda", "cpu", "mps", "xpu")
+        if torch.is_autocast_enabled(kind)
+    ]
+    if not kinds:
+        return contextlib.nullcontext()
+    stack = contextlib.ExitStack()
+    for kind in kinds:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
 
 
 def warn_of_tf32() -> None:
@@ -144,9 +163,16 @@ def _computes_at_once(tensor: Any) -> bool:
 def cond(
     condition: Any, this: Callable[[], Any], other: Callable[[], Any]
 ) -> Any:
-    """`ops.cond`, which on PyTorch takes as long as a layer, if known."""
+    """`ops.cond`, which on PyTorch takes as long as a layer, if known.
+
+    There it makes an operation with a name of its own on each call, for which
+    `torch.compile` starts anew.
+    """
     if isinstance(condition, bool):
         return this() if condition else other()
+    if keras.backend.backend() == "torch":
+        # On the meta device there is nothing to tell.
+        return this() if condition.is_meta or condition else other()
     return keras.ops.cond(condition, this, other)
 
 
@@ -268,7 +294,7 @@ def constant(make: Callable[..., Any], *arguments: Any, like: Any) -> Any:
 
 
 def eye(size: Any, like: Any) -> Any:
-    """`ops.eye`, which PyTorch need not make anew each time.
+    """`ops.eye`, which PyTorch need not make anew on each call.
 
     Args:
         size: Of either axis.
@@ -324,6 +350,20 @@ def mean_and_variance(rows: Any) -> tuple[Any, Any]:
     count = as_number(ops.shape(rows)[0], like=rows)
     mean = ops.sum(rows, axis=0) / count
     return mean, ops.sum(ops.square(rows - mean), axis=0) / count
+
+
+def as_constant(variable: Any) -> Any:
+    """Returns the value of a variable, as it stays for a gradient.
+
+    What PyTorch's autograd has kept of the variable itself is of no use once
+    that is assigned.
+    """
+    value = keras.ops.convert_to_tensor(variable)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return value.clone() if torch.is_grad_enabled() else value
+    return value
 
 
 def gradients_are_in_order() -> bool:

@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 # imports are free; `keras_deconv/__init__.py` may import every part.
 BELOW = {
     "_types": set(),
+    "_checks": set(),
     "_engine": {"_types"},
-    "ops": {"_types", "_engine"},
-    "layers": {"_types", "_engine", "ops"},
+    "ops": {"_types", "_checks", "_engine"},
+    "layers": {"_types", "_checks", "_engine", "ops"},
     "transforms": {"_types", "_engine", "ops", "layers"},
     "callbacks": {"_types", "ops", "layers"},
     "models": set(),

@@ -68,7 +68,8 @@ class WhitenessMonitor(keras.callbacks.Callback):
         self.every: int = int(every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if next(deconv_layers(self.model), None) is None:
+        # One that is not built yet is built by the first step.
+        if next(deconv_layers(self.model, built=False), None) is None:
             raise ValueError(
                 "The model must have a deconvolution layer. "
                 f"Received: model '{self.model.name}'"

@@ -7,10 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._checks import check_choice
 from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
-from keras_deconv.layers._checks import check_choice
 from keras_deconv.layers._moments import Samples
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
@@ -81,6 +81,10 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = self._known_channels(input_shape)
         super().build(input_shape)
+        axis = 1 if self._channels_first else -1
+        self.input_spec = keras.layers.InputSpec(
+            min_ndim=2, max_ndim=5, axes={axis: channels}
+        )
         whole, *rest = self.whitened_blocks(channels)
         samples = Samples(
             self._positions, self._mean_position, self._scale_positions
@@ -121,7 +125,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             part = slice_axis(inputs, len(inputs.shape) - 1, start, channels)
             kernel, bias = statistics(part, training, _identity(channels), None)
             kernel = ops.cast(kernel[0], self.compute_dtype)
-            part = ops.matmul(part, kernel)
+            part = deconv_ops.product(part, kernel)
             parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
             start += channels
         outputs = ops.concatenate(parts, axis=-1)

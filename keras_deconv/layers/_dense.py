@@ -73,6 +73,8 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
         return inputs
 
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        # As in Keras's class, which takes whole numbers too.
+        inputs = ops.cast(inputs, self.compute_dtype)
         if len(inputs.shape) == 2:
             return deconv_ops.product(inputs, kernel)
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))

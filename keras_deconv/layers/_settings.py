@@ -7,12 +7,12 @@ from typing import get_args
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._checks import check_choice
+from keras_deconv._checks import check_count
+from keras_deconv._checks import check_flag
 from keras_deconv._engine import take_every
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
-from keras_deconv.layers._checks import check_choice
-from keras_deconv.layers._checks import check_count
-from keras_deconv.layers._checks import check_flag
 from keras_deconv.layers._whitening import Whitening
 
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import Numbers
+from keras_deconv._engine import as_constant
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
 from keras_deconv._engine import is_recomputing
@@ -109,7 +110,7 @@ class RunningStatistics:
         if self.observer is not None:
             mean, deconv = self.observer(inputs)
         elif not training or not self.layer.trainable:
-            mean, deconv = self.moving_values()
+            mean, deconv = map(as_constant, self.moving)
         elif self.step is not None:
             return self._follow_schedule(inputs, kernel)
         else:

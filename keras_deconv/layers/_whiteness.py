@@ -94,8 +94,15 @@ def measure_whiteness(model: Any, inputs: Any) -> list[Whiteness]:
     ]
 
 
-def deconv_layers(model: Any) -> Iterator[tuple[str, Whitening]]:
-    """Yields path and layer of every built deconvolution layer, once each."""
+def deconv_layers(
+    model: Any, built: bool = True
+) -> Iterator[tuple[str, Whitening]]:
+    """Yields path and layer of every deconvolution layer, once each.
+
+    Args:
+        model: A model or a layer.
+        built: Whether only those that are built.
+    """
     seen = set()
     stack = [(model.name, "", model)]
     while stack:
@@ -103,7 +110,7 @@ def deconv_layers(model: Any) -> Iterator[tuple[str, Whitening]]:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        if isinstance(layer, Whitening) and layer.built:
+        if isinstance(layer, Whitening) and (layer.built or not built):
             yield name, layer
         below = layer._flatten_layers(include_self=False, recursive=False)
         stack += [

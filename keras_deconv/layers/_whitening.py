@@ -9,19 +9,20 @@ import keras
 from keras import ops
 
 from keras_deconv import ops as deconv_ops
+from keras_deconv._checks import check_choice
+from keras_deconv._checks import check_count
+from keras_deconv._checks import check_decay
+from keras_deconv._checks import check_flag
+from keras_deconv._checks import check_positive
 from keras_deconv._engine import warn_of_tf32
 from keras_deconv._engine import warn_of_triton
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
-from keras_deconv.layers._checks import check_choice
-from keras_deconv.layers._checks import check_count
-from keras_deconv.layers._checks import check_decay
-from keras_deconv.layers._checks import check_flag
-from keras_deconv.layers._checks import check_positive
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._stored import load_weights
 from keras_deconv.layers._stored import save_weights
 
+_PACKAGE = __name__.partition(".")[0]
 # Without `update_every`: T, and the most features of a D that is always new.
 _PERIOD, _CHEAP = 8, 64
 
@@ -118,7 +119,9 @@ class Whitening(keras.layers.Layer):
         return frozenset(
             name
             for base in cls.__mro__
+            # Not those of a user's subclass.
             if issubclass(base, Whitening)
+            and base.__module__.partition(".")[0] == _PACKAGE
             for name, parameter in inspect.signature(base).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         )

@@ -146,6 +146,7 @@ def split_kernel(kernel: Tensor, blocks: Blocks) -> Tensor:
         the blocks that share a D.
     """
     per_group = blocks.channels // blocks.groups
+    kernel = ops.convert_to_tensor(kernel)
     kernel = reshape(kernel, (blocks.taps, per_group, blocks.groups, -1))
     kernel = ops.transpose(kernel, (2, 1, 0, 3))
     if blocks.layout == "contiguous" and blocks.shared:

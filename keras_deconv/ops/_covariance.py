@@ -29,6 +29,7 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
     Returns:
         `(matrices, F, F)`.
     """
+    columns, mean = map(ops.convert_to_tensor, (columns, mean))
     return _with_ridge(scatter(columns, mean) / rows(columns), epsilon)
 
 

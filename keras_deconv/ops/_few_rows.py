@@ -47,6 +47,7 @@ def inverse_sqrt_of_rows(
     Returns:
         `(matrices, F, F)`.
     """
+    columns, mean = map(ops.convert_to_tensor, (columns, mean))
     count, features = ops.shape(columns)[1:]
     number = ops.cast(count, columns.dtype)
     rows = centre(columns, mean) / ops.sqrt(number)

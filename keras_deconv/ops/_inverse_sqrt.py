@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from keras_deconv._checks import check_count
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
 from keras_deconv.ops._eigh import eigh
@@ -52,12 +53,19 @@ def inverse_sqrt(
         `(..., F, F)`, symmetric up to rounding.
 
     Raises:
-        ValueError: If `method` is unknown, or if it does not serve
-            `num_iterations`.
+        ValueError: If a matrix is not square, `num_iterations` is no number
+            of steps, `method` is unknown, or does not serve them.
     """
     if method not in METHODS:
         raise ValueError(
             f"`method` must be one of {tuple(METHODS)}. "
             f"Received: method={method!r}"
+        )
+    check_count("num_iterations", num_iterations)
+    shape = tuple(matrix.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(
+            "The matrices must be square: (..., F, F). "
+            f"Received: matrix of shape {shape}"
         )
     return METHODS[method](matrix, num_iterations)

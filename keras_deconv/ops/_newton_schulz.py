@@ -14,7 +14,7 @@ from keras_deconv.ops._spectral import spectral
 
 # Where eigenvalues take less time than the products, and lose no digits: what
 # many steps amplify most is their rounding.
-_BY_EIGENVALUES = range(4, 9)
+_FEWEST, _MOST = 4, 8
 
 # A function of the eigenvalues, `(..., F)`, and its divided differences,
 # `(..., F, F)`.
@@ -49,7 +49,7 @@ def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
         `(..., F, F)`, symmetric up to rounding.
     """
     start, root = normalize(matrix)
-    if num_iterations in _BY_EIGENVALUES and has_fast_eigh(start):
+    if _FEWEST <= num_iterations <= _MOST and has_fast_eigh(start):
         steps = functools.partial(_on_eigenvalues, num_iterations)
         return spectral(start, steps) / root
     _, z, _ = iterate(start, num_iterations)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 from typing import Self
+from typing import get_args
 
 import numpy as np
 from keras import ops
 
+from keras_deconv._checks import check_choice
+from keras_deconv._checks import check_count
 from keras_deconv._engine import as_number
 from keras_deconv._engine import average
 from keras_deconv._engine import constant
@@ -69,11 +72,9 @@ def sampled_patches(
 
     Raises:
         ValueError: If the inputs, padding included, are smaller than the
-            kernel.
+            kernel, or an argument is out of range.
     """
-    inputs = ops.convert_to_tensor(inputs)
-    if data_format == "channels_first":
-        inputs = ops.moveaxis(inputs, 1, -1)
+    inputs = _channels_last(inputs, data_format)
     rank = len(kernel_size)
     axes = _axes(
         inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
@@ -139,9 +140,7 @@ def mean_patch(
     Raises:
         ValueError: As `sampled_patches`.
     """
-    inputs = ops.convert_to_tensor(inputs)
-    if data_format == "channels_first":
-        inputs = ops.moveaxis(inputs, 1, -1)
+    inputs = _channels_last(inputs, data_format)
     axes = _axes(
         inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
     )
@@ -158,6 +157,16 @@ def mean_patch(
         image = each.shares(like=image) @ reshape(image, (each.size, -1))
         image = ops.transpose(image)
     return reshape(image, (channels, -1))
+
+
+def _channels_last(inputs: Tensor, data_format: DataFormat) -> Tensor:
+    check_choice("data_format", data_format, get_args(DataFormat))
+    inputs = ops.convert_to_tensor(inputs)
+    return (
+        inputs
+        if data_format == "channels_last"
+        else ops.moveaxis(inputs, 1, -1)
+    )
 
 
 def _axes(
@@ -226,8 +235,17 @@ class _Axis:
         """Describes an axis of a size, which may be a tensor.
 
         Raises:
-            ValueError: If the size, padding included, is below the kernel.
+            ValueError: If the size, padding included, is below the kernel,
+                or an argument is out of range.
         """
+        check_choice("padding", padding, get_args(Padding))
+        for name, number in (
+            ("kernel_size", kernel_size),
+            ("strides", stride),
+            ("dilation_rate", dilation),
+            ("sampling_stride", 1 if sampling is None else sampling),
+        ):
+            check_count(name, number)
         reach = (kernel_size - 1) * dilation
         before, total = _padding(size, padding, reach, stride)
         size = size + total
@@ -242,6 +260,9 @@ class _Axis:
             positions = (size - reach - 1) // stride + 1 if is_known else None
             sampling = default_stride(positions, kernel_size, stride)
         step = stride * sampling
+        if isinstance(size, int):
+            # One cell is all there is.
+            step = min(step, size)
         return cls(
             before, reach, dilation, step, (size - reach - 1) // step + 1
         )

@@ -195,9 +195,10 @@ def deconvolutionize(
             stays in any case but `"fold"`, a subclass of
             `BatchNormalization` in any case.
         calibration_data: An iterable of batches of inputs, or of tuples of
-            inputs and targets (PyTorch's `DataLoader` too). Mean and D of every layer are estimated from
-            it, the kernels become `D ** -1 w`, and the biases take in the
-            mean, so that the twin predicts what `model` predicts.
+            inputs and targets (PyTorch's `DataLoader` too). Mean and D of
+            every layer are estimated from it, the kernels become
+            `D ** -1 w`, and the biases take in the mean, so that the twin
+            predicts what `model` predicts.
         example: One batch of inputs, for models that do not know the shape
             of what they take.
         **settings: Settings of the layers, by name: `block_size`,

@@ -69,7 +69,9 @@ def plot_densities(samples: Mapping[str, Any]) -> Figure:
 
 def _standardise(label: str, values: Any) -> np.ndarray:
     values = np.asarray(ops.convert_to_numpy(values), "float64").ravel()
-    deviation = values.std() if values.size else 0.0
+    # That of equal values may be rounding.
+    is_constant = not values.size or values.min() == values.max()
+    deviation = 0.0 if is_constant else values.std()
     if not 0 < deviation < np.inf:
         raise ValueError(
             "A sample must be finite, with more than one value. Received: "

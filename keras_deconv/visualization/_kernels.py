@@ -1,6 +1,7 @@
 """Deconvolution kernels: what D does to an image (figure 2)."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,10 @@ def plot_deconv_kernels(
     kernels = deconv_kernels(layer)
     if channels is None:
         channels = range(min(len(kernels), _MOST_CHANNELS))
-    if not channels or not all(0 <= c < len(kernels) for c in channels):
+    if not len(channels) or not all(
+        isinstance(each, numbers.Integral) and 0 <= each < len(kernels)
+        for each in channels
+    ):
         raise ValueError(
             f"`channels` must be some of 0 to {len(kernels) - 1}. "
             f"Received: channels={channels!r}"

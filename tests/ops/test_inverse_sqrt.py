@@ -404,3 +404,15 @@ def test_minimax_stands_for_five_steps():
         match=r"`num_iterations` must be 5 .*Received: num_iterations=4$",
     ):
         inverse_sqrt(spd(0, 3), 4, "minimax")
+
+
+@pytest.mark.parametrize("steps", [0, -1, True, 2.5])
+def test_number_of_steps_out_of_range(steps):
+    with pytest.raises(ValueError, match="`num_iterations`"):
+        inverse_sqrt(spd(0, 3), steps)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 3, 2)])
+def test_matrix_that_is_not_square(shape):
+    with pytest.raises(ValueError, match="square"):
+        inverse_sqrt(np.ones(shape, "float32"))

@@ -186,3 +186,23 @@ def test_inputs_smaller_than_the_kernel_are_refused(settings, kernel):
     message = rf"smaller than the kernel.*size of 2, a kernel of {kernel}"
     with pytest.raises(ValueError, match=message):
         sampled_patches(np.zeros((3, 9, 2, 4)), (3, 3), **settings)
+
+
+@pytest.mark.parametrize("function", [sampled_patches, mean_patch])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("padding", "full"),
+        ("padding", "SAME"),
+        ("data_format", "NCHW"),
+        ("strides", 0),
+        ("sampling_stride", 0),
+        ("dilation_rate", -1),
+        ("kernel_size", (0, 3)),
+    ],
+)
+def test_argument_out_of_range(function, argument, value):
+    arguments = {"kernel_size": (3, 3)} | {argument: value}
+    inputs = np.ones((1, 6, 6, 2), "float32")
+    with pytest.raises(ValueError, match=f"`{argument}`.*Received"):
+        function(inputs, **arguments)
