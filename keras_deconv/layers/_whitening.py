@@ -54,9 +54,10 @@ class Whitening(keras.layers.Layer):
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
             its own batch over that of this one. With T above 1, the moving D
-            is an average at unit scale, over the root of a moving variance.
-            None stands for 8, and for 1 where D is cheap: of single
-            positions, without patches to cut, and of 64 features at most.
+            is an average at unit scale, over the root of a moving variance; a
+            new D counts for the T steps that it stands for. None stands for
+            8, and for 1 where D is cheap: of single positions, without
+            patches to cut, and of 64 features at most.
             A layer that is called more than once in a step counts every
             call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow
