@@ -140,11 +140,17 @@ def spread(values: pd.Series) -> str:
 def provenance(runs: pd.DataFrame) -> str:
     """Returns the commands of some runs, and the machines they ran on."""
     commands = "\n".join(join_commands(runs["command"]))
-    machines = dict.fromkeys(
-        f"{row.device}; {row.versions}; commit {row.commit or 'unknown'}; "
-        f"{row.date[:10]}"
-        for row in runs.itertuples()
-    )
+    machines = []
+    for (device, versions), group in runs.groupby(
+        ["device", "versions"], sort=False
+    ):
+        commits = group["commit"].replace("", "unknown").unique()
+        first, last = group["date"].min()[:10], group["date"].max()[:10]
+        period = first if first == last else f"{first} to {last}"
+        machines.append(
+            f"{device}; {versions}; commit{'s' * (len(commits) > 1)} "
+            f"{', '.join(commits)}; {period}"
+        )
     return f"```sh\n{commands}\n```\n\n" + "\n\n".join(machines)
 
 
