@@ -1,6 +1,7 @@
 """Reports how white the inputs of deconvolution layers are."""
 
 import numbers
+from collections import Counter
 from typing import Any
 
 import keras
@@ -24,7 +25,8 @@ class WhitenessMonitor(keras.callbacks.Callback):
       eigenvalues differ from 1: 0 is perfectly white.
 
     LAYER is the layer's path, such as `backbone/conv`. A layer that whitens
-    twice has two of each: `LAYER/pointwise_condition`, ...
+    twice has two of each: `LAYER/pointwise_condition`, ... Of layers with one
+    path, later ones have a number: `LAYER_2/condition`.
 
     Few Newton-Schulz steps leave directions of little variance as they are,
     on purpose, so the distance does not go to 0: watch whether it grows. A
@@ -83,8 +85,12 @@ class WhitenessMonitor(keras.callbacks.Callback):
         # On JAX, `fit` keeps the state of the model to itself.
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
+        seen: Counter[str] = Counter()
         for found in measure_whiteness(self.model, self.data):
             start = f"{found.name}/{found.prefix}"
+            seen[start] += 1
+            if seen[start] > 1:
+                start = f"{found.name}_{seen[start]}/{found.prefix}"
             logs[f"{start}condition"] = found.condition
             logs[f"{start}distance"] = found.distance
 

@@ -155,3 +155,24 @@ def test_arguments_are_checked(data, every, message):
 
 def test_the_package_exports_it():
     assert keras_deconv.callbacks.WhitenessMonitor is WhitenessMonitor
+
+
+class SameNames(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [keras_deconv.DeconvDense(4, name="part") for _ in "ab"]
+
+    def call(self, inputs, training=None):
+        for part in self.parts:
+            inputs = part(inputs, training=training)
+        return inputs[:, :2]
+
+
+def test_layers_of_one_path_are_told_apart(inputs):
+    model = SameNames()
+    model.compile("sgd", "mse")
+    found = fit(model, inputs, WhitenessMonitor(inputs), epochs=1)
+    assert {name for name in found if "condition" in name} == {
+        "part/condition",
+        "part_2/condition",
+    }
