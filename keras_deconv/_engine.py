@@ -97,6 +97,33 @@ def warn_of_triton() -> None:
         )
 
 
+def with_gradient(
+    forward: Callable[[Any], tuple[Any, tuple[Any, ...]]],
+    backward: Callable[[tuple[Any, ...], Any], Any],
+    inputs: Any,
+) -> Any:
+    """Calls a function of a tensor whose gradient is given.
+
+    `ops.custom_gradient` on PyTorch is none of those that `torch.func` takes.
+
+    Args:
+        forward: Returns the result, and what the gradient needs.
+        backward: Takes these and the gradient of the result, and returns
+            that of the tensor.
+        inputs: The tensor.
+    """
+    if keras.backend.backend() == "torch":
+        outputs, *_ = _torch_with_gradient().apply(inputs, forward, backward)
+        return outputs
+
+    @keras.ops.custom_gradient
+    def call(inputs: Any) -> tuple[Any, Callable[..., Any]]:
+        outputs, kept = forward(inputs)
+        return outputs, lambda upstream: backward(kept, upstream)
+
+    return call(inputs)
+
+
 def has_fast_eigh(matrix: Any) -> bool:
     """Whether a decomposition takes less time than two dozen products.
 
@@ -359,11 +386,14 @@ def as_constant(variable: Any) -> Any:
     that is assigned.
     """
     value = keras.ops.convert_to_tensor(variable)
-    if keras.backend.backend() == "torch":
-        import torch
+    if keras.backend.backend() != "torch":
+        return value
+    import torch
 
-        return value.clone() if torch.is_grad_enabled() else value
-    return value
+    # A graph is to be the same, with gradients and without.
+    tracing: Any = torch.jit
+    is_graph = tracing.is_tracing() or torch.compiler.is_compiling()
+    return value.clone() if torch.is_grad_enabled() and not is_graph else value
 
 
 def gradients_are_in_order() -> bool:
@@ -513,6 +543,33 @@ def _torch_constant(
     # One that is made in inference mode would be of no use to a gradient.
     with torch.inference_mode(False):
         return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
+
+
+@functools.cache
+def _torch_with_gradient() -> Any:
+    import torch
+
+    class WithGradient(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(inputs: Any, forward: Any, backward: Any) -> Any:
+            outputs, kept = forward(inputs)
+            return outputs, *kept
+
+        @staticmethod
+        def setup_context(context: Any, inputs: Any, output: Any) -> None:
+            _, *kept = output
+            context.own_backward = inputs[2]
+            context.mark_non_differentiable(*kept)
+            context.save_for_backward(*kept)
+
+        @staticmethod
+        def backward(context: Any, upstream: Any, *kept: Any) -> Any:
+            found = context.own_backward(context.saved_tensors, upstream)
+            return found, None, None
+
+    return WithGradient
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from keras import ops
 
 from keras_deconv._engine import full_precision
+from keras_deconv._engine import with_gradient
 from keras_deconv._types import Tensor
 from keras_deconv.ops._product import product
 
@@ -32,26 +33,23 @@ def spectral(
         f(A), `(..., F, F)`, symmetric up to rounding.
     """
 
-    @ops.custom_gradient
-    def apply(matrix: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    def forward(matrix: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         # JAX may trace this once more, out of the context of the caller.
         with full_precision():
             values, vectors = _decompose(matrix)
             results, slopes = function(values)
-            transposed = ops.swapaxes(vectors, -2, -1)
             scaled = vectors * ops.expand_dims(results, -2)
-            root = product(scaled, transposed)
+            root = product(scaled, ops.swapaxes(vectors, -2, -1))
+        return root, (vectors, slopes)
 
-        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
-            # PyTorch passes the arguments too, and this one by its name.
-            upstream = args[0] if upstream is None else upstream
-            with full_precision():
-                change = product(product(transposed, upstream), vectors)
-                return product(product(vectors, slopes * change), transposed)
+    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> Tensor:
+        vectors, slopes = kept
+        transposed = ops.swapaxes(vectors, -2, -1)
+        with full_precision():
+            change = product(product(transposed, upstream), vectors)
+            return product(product(vectors, slopes * change), transposed)
 
-        return root, gradient
-
-    return apply(matrix)
+    return with_gradient(forward, backward, matrix)
 
 
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -170,3 +170,33 @@ def test_channel_deconv_in_float64(images):
     if keras.backend.backend() == "jax":
         pytest.skip("float64 is behind a switch of the process")
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(inputs)), inputs)
+
+
+@on_torch
+def test_gradients_of_torch_func(images):
+    import torch
+
+    # `vmap` does not take Keras's convolutions.
+    layer = built(DeconvDense(2))
+    trainable, rest = (
+        [variable.value.detach() for variable in variables]
+        for variables in (
+            layer.trainable_variables,
+            layer.non_trainable_variables,
+        )
+    )
+    inputs = torch.tensor(images)
+
+    def loss(trainable, inputs):
+        outputs, _ = layer.stateless_call(
+            trainable, rest, inputs, training=True
+        )
+        return outputs.square().mean()
+
+    found = torch.func.grad(loss, argnums=1)(trainable, inputs)
+    inputs.requires_grad_()
+    (expected,) = torch.autograd.grad(loss(trainable, inputs), inputs)
+    torch.testing.assert_close(found, expected)
+    many = torch.func.vmap(torch.func.grad(loss, argnums=1), (None, 0))
+    pair = torch.stack([inputs.detach(), 2 * inputs.detach()])
+    torch.testing.assert_close(many(trainable, pair)[0], expected)
