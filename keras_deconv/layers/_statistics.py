@@ -261,7 +261,7 @@ class RunningStatistics:
         after = where(is_valid, after, last)
         old = ops.convert_to_tensor(self.moving[1])
         moved = old * _scale(before / after)
-        # On PyTorch, that is `before` too.
+        # Not before the ratio: PyTorch assigns in place, to `before` as well.
         self.variance.assign(after)
         if may_be_new:
             deconv = ops.stop_gradient(deconv)
