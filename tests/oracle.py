@@ -130,6 +130,25 @@ def of_each_block(values, num_blocks, share_blocks):
     return [np.repeat(value, num_blocks, axis=0) for value in values]
 
 
+def default_stride(positions, kernel_size, stride):
+    """Returns the distance of samples along an axis, where none is given.
+
+    The largest that neither lets patches lie apart (but by 3 in any case),
+    nor leaves fewer than four of at least four positions.
+    """
+    return max(
+        distance
+        for distance in range(1, positions + 1)
+        if distance <= max(3, -(-kernel_size // stride))
+        and (distance == 1 or positions // distance >= 4)
+    )
+
+
+def every_so_many(inputs, steps):
+    """Returns every so-manieth position of `(n, *spatial, F)`."""
+    return inputs[:, *(slice(None, None, step) for step in steps)]
+
+
 def deconv_conv(
     inputs,
     kernel,
@@ -140,7 +159,7 @@ def deconv_conv(
     dilation_rate,
     padding="valid",
     groups=1,
-    sampling_stride=3,
+    sampling_stride=None,
     num_iterations=5,
     epsilon=1e-5,
     layout="interleaved",
@@ -171,12 +190,14 @@ def deconv_conv(
         w = np.moveaxis(w, -2, 0).reshape(-1, filters)
         every = patches(x, kernel_size, strides, dilation_rate)
         if given is None:
-            sampled = every[
-                (slice(None),)
-                + (slice(None, None, sampling_stride),) * len(kernel_size)
+            steps = [
+                sampling_stride or default_stride(*axis)
+                for axis in zip(
+                    every.shape[1:-1], kernel_size, strides, strict=True
+                )
             ]
             values = statistics(
-                sampled.reshape(-1, len(w)),
+                every_so_many(every, steps).reshape(-1, len(w)),
                 num_blocks,
                 layout,
                 num_iterations,
@@ -277,7 +298,7 @@ def deconv_channel(
     inputs,
     *,
     block_size,
-    sampling_stride=3,
+    sampling_stride=None,
     num_iterations=5,
     epsilon=1e-2,
     layout="interleaved",
@@ -295,10 +316,11 @@ def deconv_channel(
     block_size = min(block_size, channels)
     num_blocks, remaining = divmod(channels, block_size)
     columns = inputs.reshape(-1, channels)
-    sampled = inputs[
-        (slice(None),)
-        + (slice(None, None, sampling_stride),) * (inputs.ndim - 2)
-    ].reshape(-1, channels)
+    steps = [
+        sampling_stride or default_stride(size, 1, 1)
+        for size in inputs.shape[1:-1]
+    ]
+    sampled = every_so_many(inputs, steps).reshape(-1, channels)
     whole = channels - remaining
     state = []
     if given is None:

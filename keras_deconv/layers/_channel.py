@@ -41,7 +41,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         block_layout: As in `DeconvConv2D`.
         share_blocks: As in `DeconvConv2D`.
         sampling_stride: S. Statistics come from every S-th position; None
-            stands for 3.
+            stands for 3, and for less along an axis where fewer than four
+            positions would be left.
         epsilon: Ridge added to the covariance. The default is the authors'
             for this layer.
         data_format: `"channels_last"` or `"channels_first"`; by default

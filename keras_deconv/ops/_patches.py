@@ -25,8 +25,8 @@ from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
 
-# Of sampled positions, where no distance is given: the least distance, that of
-# the authors' code, and the least number along an axis with a longer one.
+# Of sampled positions, where no distance is given: the distance of the authors'
+# code, and how many are to be left along an axis.
 NEAREST, FEWEST = 3, 4
 # Numbers in the largest matrix of shares for all axes: those of 3 x 3 taps in
 # 85 x 85 places.
@@ -97,15 +97,20 @@ def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
     """Returns S along an axis for which none is given.
 
     That is 3, as in the authors' code, and as much as a wider kernel takes
-    for its patches not to overlap, while four are left.
+    for its patches not to overlap; but no more than leaves four positions, or
+    all where there are fewer. Every third one of a map of 4 x 4 is a corner,
+    which sees zeros of the padding in half of its taps.
 
     Args:
-        positions: How many outputs there are, or None if that is unknown.
+        positions: How many outputs there are, or None if that is unknown,
+            which gives 3.
         kernel_size: Taps.
         stride: Of the convolution.
     """
     apart = -(-kernel_size // stride)
-    return max(NEAREST, min(apart, (positions or 0) // FEWEST))
+    if positions is None:
+        return NEAREST
+    return max(1, min(max(NEAREST, apart), positions // FEWEST))
 
 
 def mean_patch(
