@@ -133,14 +133,16 @@ def of_each_block(values, num_blocks, share_blocks):
 def default_stride(positions, kernel_size, stride):
     """Returns the distance of samples along an axis, where none is given.
 
-    The largest that neither lets patches lie apart (but by 3 in any case),
-    nor leaves fewer than four of at least four positions.
+    The largest of 1 to 3 that leaves two positions, and of more, which must
+    not let patches lie apart, that leaves four.
     """
+    largest = max(3, -(-kernel_size // stride))
     return max(
         distance
-        for distance in range(1, positions + 1)
-        if distance <= max(3, -(-kernel_size // stride))
-        and (distance == 1 or positions // distance >= 4)
+        for distance in range(1, largest + 1)
+        if distance == 1
+        or positions // distance >= 4
+        or (distance <= 3 and positions // distance >= 2)
     )
 
 

@@ -34,7 +34,7 @@ from keras_deconv.ops._fold import merge_folded
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
 from keras_deconv.ops._newton_schulz import sqrt_pair
-from keras_deconv.ops._patches import FEWEST
+from keras_deconv.ops._patches import FEWEST_FAR
 from keras_deconv.ops._patches import NEAREST
 from keras_deconv.ops._patches import default_stride
 from keras_deconv.ops._patches import mean_patch
@@ -42,7 +42,7 @@ from keras_deconv.ops._patches import sampled_patches
 from keras_deconv.ops._product import product
 
 __all__ = [
-    "FEWEST",
+    "FEWEST_FAR",
     "NEAREST",
     "Blocks",
     "are_few",

@@ -26,8 +26,8 @@ from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
 
 # Of sampled positions, where no distance is given: the distance of the authors'
-# code, and how many are to be left along an axis.
-NEAREST, FEWEST = 3, 4
+# code, how many are to be left along an axis, and how many with a longer one.
+NEAREST, FEWEST, FEWEST_FAR = 3, 2, 4
 # Numbers in the largest matrix of shares for all axes: those of 3 x 3 taps in
 # 85 x 85 places.
 _FEW = 2**16
@@ -96,10 +96,10 @@ def sampled_patches(
 def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
     """Returns S along an axis for which none is given.
 
-    That is 3, as in the authors' code, and as much as a wider kernel takes
-    for its patches not to overlap; but no more than leaves four positions, or
-    all where there are fewer. Every third one of a map of 4 x 4 is a corner,
-    which sees zeros of the padding in half of its taps.
+    That is 3, as in the authors' code, but no more than leaves two positions:
+    every third one of a map of 4 x 4 is a corner, which sees padding in half
+    of its taps. For a wider kernel it is as much as its patches take not to
+    overlap, while four are left.
 
     Args:
         positions: How many outputs there are, or None if that is unknown,
@@ -110,7 +110,8 @@ def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
     apart = -(-kernel_size // stride)
     if positions is None:
         return NEAREST
-    return max(1, min(max(NEAREST, apart), positions // FEWEST))
+    near = min(NEAREST, positions // FEWEST)
+    return max(1, near, min(apart, positions // FEWEST_FAR))
 
 
 def mean_patch(

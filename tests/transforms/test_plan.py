@@ -180,9 +180,9 @@ def test_operations_of_a_convolution():
     ).entries
     plain = 2 * 9 * 4 * 8 * 12 * 4
     assert entry.before.flops == plain
-    # Every third position of twelve is sampled, and every one of four, for
-    # two blocks of F = 18.
-    features, rows = 18, 4 * 4 * 2
+    # Every third position of twelve is sampled, and every second of four,
+    # for two blocks of F = 18.
+    features, rows = 18, 4 * 2 * 2
     per_step = 3 * 2 * features**3 + 2 * features * 9 * 4 * 8
     assert entry.after.flops == pytest.approx(
         plain + 2 * rows * features**2 + per_step / 128
@@ -204,11 +204,11 @@ def test_operations_of_a_dense_layer():
 
 def test_operations_of_whitened_channels():
     """Single positions are sampled: there is no kernel to space them by."""
-    inputs = keras.Input((12, 9, 4))
+    inputs = keras.Input((9, 5, 4))
     layer = ChannelDeconv(num_iterations=2, update_every=1)
     (entry,) = plan(keras.Model(inputs, layer(inputs))).entries
-    # Every third of 12, every second of 9.
-    features, rows = 4, 4 * 5
+    # Every third of nine, every second of five.
+    features, rows = 4, 3 * 3
     assert entry.after.flops == pytest.approx(
         2 * rows * features**2 + 3 * 2 * features**3 / 128
     )
