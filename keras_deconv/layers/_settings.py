@@ -90,9 +90,9 @@ class SamplingSettings(Whitening):
         *args: Arguments of the Keras class.
         sampling_stride: S. Statistics come from every S-th position, on each
             spatial axis (section 4.5.2). None stands for 3, as in the
-            authors' code, and for as much as a wider kernel takes for its
-            patches not to overlap; for less along an axis where fewer than
-            four positions would be left.
+            authors' code; for as much as a wider kernel takes for its
+            patches not to overlap, while four are left along the axis; and
+            for less where fewer than two would be left.
         **kwargs: More arguments of the Keras class.
     """
 
