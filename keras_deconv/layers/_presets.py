@@ -19,8 +19,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "sampling_stride": 3,
             }
         ),
-        # As accurate within the spread of seeds in narrow networks, at the
-        # lowest cost; in a VGG16 less so (docs/ablation.md).
+        # As accurate within the spread of seeds, but in a MobileNetV2, at the
+        # lowest cost (docs/ablation.md).
         "fast": MappingProxyType(
             {
                 "num_iterations": 5,
