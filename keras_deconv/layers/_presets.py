@@ -19,8 +19,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "sampling_stride": 3,
             }
         ),
-        # As accurate within the spread of seeds, but in a MobileNetV2, at the
-        # lowest cost (docs/ablation.md).
+        # At the lowest cost, as accurate in narrow networks and, within the
+        # spread of seeds, in a VGG16; not in a MobileNetV2 (docs/ablation.md).
         "fast": MappingProxyType(
             {
                 "num_iterations": 5,
