@@ -14,6 +14,9 @@ Feature `f` of a patch is `c * taps + tap`: channels first, then the taps
 of the kernel in row-major order, as in the authors' implementation.
 """
 
+from keras_deconv.ops._axes import FEWEST_FAR
+from keras_deconv.ops._axes import NEAREST
+from keras_deconv.ops._axes import default_stride
 from keras_deconv.ops._blocks import Blocks
 from keras_deconv.ops._blocks import mean_of_blocks
 from keras_deconv.ops._blocks import merge_columns
@@ -33,11 +36,8 @@ from keras_deconv.ops._fold import fold
 from keras_deconv.ops._fold import merge_folded
 from keras_deconv.ops._fold import unfold
 from keras_deconv.ops._inverse_sqrt import inverse_sqrt
+from keras_deconv.ops._mean_patch import mean_patch
 from keras_deconv.ops._newton_schulz import sqrt_pair
-from keras_deconv.ops._patches import FEWEST_FAR
-from keras_deconv.ops._patches import NEAREST
-from keras_deconv.ops._patches import default_stride
-from keras_deconv.ops._patches import mean_patch
 from keras_deconv.ops._patches import sampled_patches
 from keras_deconv.ops._product import product
 

@@ -1,0 +1,137 @@
+"""Operations on tensors that are cheaper, or more exact, than `keras.ops`."""
+
+import functools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def reshape(inputs: Any, shape: Sequence[Any]) -> Any:
+    """`ops.reshape`, which on PyTorch takes ten times as long as that."""
+    if keras.backend.backend() == "torch":
+        return inputs.reshape(tuple(shape))
+    return keras.ops.reshape(inputs, shape)
+
+
+def where(condition: Any, this: Any, other: Any) -> Any:
+    """`ops.where` of tensors of one dtype, which saves PyTorch the promotion.
+
+    That takes several times as long as the choice.
+    """
+    if keras.backend.backend() == "torch":
+        return this.where(condition, other)
+    return keras.ops.where(condition, this, other)
+
+
+def as_number(count: Any, like: Any) -> Any:
+    """Returns a count to calculate with: what is known needs no tensor.
+
+    Args:
+        count: A number, or a tensor of one.
+        like: A tensor, whose dtype is taken.
+    """
+    return (
+        count if isinstance(count, int) else keras.ops.cast(count, like.dtype)
+    )
+
+
+def constant(make: Callable[..., Any], *arguments: Any, like: Any) -> Any:
+    """Returns the array that a function makes of numbers, as a tensor.
+
+    PyTorch makes it once: each time is a copy to the GPU.
+
+    Args:
+        make: Returns an array.
+        *arguments: Of this function, to be told apart by their values.
+        like: A tensor, whose dtype and device are taken.
+    """
+    if keras.backend.backend() == "torch":
+        return _torch_constant(make, arguments, like.dtype, like.device)
+    return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
+
+
+def eye(size: Any, like: Any) -> Any:
+    """`ops.eye`, which PyTorch need not make anew on each call.
+
+    Args:
+        size: Of either axis.
+        like: Has the dtype and the device that are wanted.
+    """
+    if keras.backend.backend() == "torch":
+        return _torch_constant(np.eye, (size,), like.dtype, like.device)
+    return keras.ops.eye(size, dtype=like.dtype)
+
+
+def add_product(start: Any, x: Any, y: Any) -> Any:
+    """Returns `start + x @ y`: one operation of PyTorch for `(n, F, F)`."""
+    if keras.backend.backend() == "torch" and start.ndim == 3:
+        return start.baddbmm(x, y)
+    return start + x @ y
+
+
+def has_fast_eigh(matrix: Any) -> bool:
+    """Whether a decomposition takes less time than two dozen products.
+
+    LAPACK's on a CPU does, where PyTorch calls it. Those of XLA, which
+    compiles the steps of TensorFlow and JAX, and those of GPUs are slow.
+    """
+    return bool(
+        keras.backend.backend() == "torch" and matrix.device.type == "cpu"
+    )
+
+
+def average(inputs: Any, axis: int) -> Any:
+    """`ops.mean`, which on PyTorch returns that of float64 in float32."""
+    ops = keras.ops
+    inputs = ops.convert_to_tensor(inputs)
+    if keras.backend.backend() == "torch":
+        return inputs.mean(axis)
+    count = as_number(ops.shape(inputs)[axis], like=inputs)
+    return ops.sum(inputs, axis=axis) / count
+
+
+def lerp(start: Any, end: Any, weight: Any) -> Any:
+    """Returns `(1 - weight) * start + weight * end`.
+
+    Args:
+        start: A tensor.
+        end: One of the same dtype.
+        weight: A number, or a tensor of one.
+    """
+    if keras.backend.backend() == "torch":
+        return start.lerp(end, weight)
+    return start * (1 - weight) + end * weight
+
+
+def mean_and_variance(rows: Any) -> tuple[Any, Any]:
+    """Returns mean and variance of each column of `(rows, C)`.
+
+    `ops.var` returns that of float64 in float32, and so does `ops.mean` on
+    PyTorch, which has one operation for both.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        return mean, variance
+    ops = keras.ops
+    count = as_number(ops.shape(rows)[0], like=rows)
+    mean = ops.sum(rows, axis=0) / count
+    return mean, ops.sum(ops.square(rows - mean), axis=0) / count
+
+
+@functools.cache
+def _torch_constant(
+    make: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    dtype: Any,
+    device: Any,
+) -> Any:
+    import torch
+
+    # One that is made in inference mode would be of no use to a gradient.
+    with torch.inference_mode(False):
+        return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
