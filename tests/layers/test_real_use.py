@@ -75,25 +75,6 @@ def test_inference_before_training_in_one_gradient(update_every, images):
     torch.testing.assert_close(actual, expected)
 
 
-@on_torch
-@pytest.mark.filterwarnings("ignore")  # Of PyTorch's, about itself.
-def test_compiled_with_settings_that_differ(images):
-    import torch
-
-    one, other = (
-        built(DeconvDense(3, num_iterations=steps)) for steps in (5, 3)
-    )
-
-    def both(inputs):
-        return one(inputs, training=True) + other(inputs, training=True)
-
-    inputs = torch.tensor(images)
-    expected = both(inputs)
-    # Does not depend on the statistics so far.
-    compiled = torch.compile(both, backend="eager", dynamic=True)
-    torch.testing.assert_close(compiled(inputs), expected)
-
-
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_channel_deconv_takes_the_channels_it_was_built_for(data_format):
     layer = ChannelDeconv(data_format=data_format)

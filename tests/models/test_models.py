@@ -106,7 +106,7 @@ BACKEND = keras.backend.backend()
 # What is tried every day, of what takes minutes in all.
 QUICK = {
     "torch": CIFAR.keys() - {"densenet121", "dpn92", "efficientnet_b0"},
-    "tensorflow": {"vgg11", "mobilenet_v2", "pnasnet_a"},
+    "tensorflow": {"vgg11", "pnasnet_a"},
     "jax": set(),
 }[BACKEND]
 
