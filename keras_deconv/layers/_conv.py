@@ -11,9 +11,21 @@ from keras_deconv.layers._kernel import KernelWhitening
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 
+# Without `update_every`: the filters for each feature of a D that is always new.
+_WIDE = 3
+
 
 class ConvWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     """Mixin: whitens the patches under a convolution of any rank."""
+
+    def period(self, blocks: deconv_ops.Blocks) -> int:
+        # Of few features for many filters, a D costs little next to the
+        # convolution.
+        filters = self.filters // self.groups
+        is_cheap = blocks.shared and filters >= _WIDE * blocks.features
+        if self.update_every is None and is_cheap:
+            return 1
+        return super().period(blocks)
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         if channels % self.groups:
