@@ -11,7 +11,8 @@ from keras_deconv.layers._kernel import KernelWhitening
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
 
-# Without `update_every`: the filters for each feature of a D that is always new.
+# Without `update_every`: how many filters for each feature of a D make it so
+# cheap, next to the convolution, that it is always new.
 _WIDE = 3
 
 
@@ -19,8 +20,7 @@ class ConvWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     """Mixin: whitens the patches under a convolution of any rank."""
 
     def period(self, blocks: deconv_ops.Blocks) -> int:
-        # Of few features for many filters, a D costs little next to the
-        # convolution.
+        # Wide layers gain by the gradient of D (docs/ablation.md).
         filters = self.filters // self.groups
         is_cheap = blocks.shared and filters >= _WIDE * blocks.features
         if self.update_every is None and is_cheap:
@@ -99,7 +99,9 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
             its own batch over that of this one. With T above 1, the moving D
             is an average at unit scale, over the root of a moving variance.
             None stands for 8, and for 1 where D is cheap: of single
-            positions, without patches to cut, and of 64 features at most.
+            positions, without patches to cut, and of 64 features at most;
+            and where there are at least three filters for each feature of
+            one D, as with 3 x 3 taps, blocks of 16 and 512 filters.
         warmup_steps: Length of the warm-up, in training steps.
         freeze_after: Training steps after which the moving averages are
             used for good, or None.

@@ -57,7 +57,8 @@ class Whitening(keras.layers.Layer):
             is an average at unit scale, over the root of a moving variance; a
             new D counts for the T steps that it stands for. None stands for
             8, and for 1 where D is cheap: of single positions, without
-            patches to cut, and of 64 features at most.
+            patches to cut, and of 64 features at most; and in convolutions
+            with at least three filters for each feature of one D.
             A layer that is called more than once in a step counts every
             call.
         warmup_steps: Length of the warm-up, in training steps. Weights grow

@@ -438,6 +438,20 @@ def test_inference_does_not_count(batches):
         (keras_deconv.DeconvConv2D(2, 1, block_size=128), (4, 4, 256), [8]),
         (keras_deconv.DeconvConv2D(2, 1, update_every=8), (4, 4, 256), [8]),
         (keras_deconv.DeconvConv2D(2, 3), (4, 4, 1), [8]),
+        # Three filters for each feature.
+        (keras_deconv.DeconvConv2D(432, 3), (4, 4, 32), [1]),
+        (keras_deconv.DeconvConv2D(431, 3), (4, 4, 32), [8]),
+        (keras_deconv.DeconvConv2D(432, 3, update_every=8), (4, 4, 32), [8]),
+        (
+            keras_deconv.DeconvConv2D(
+                432, 3, block_layout="contiguous", share_blocks=False
+            ),
+            (4, 4, 32),
+            [8],
+        ),
+        (keras_deconv.DeconvConv2D(54, 3, groups=2), (4, 4, 2), [1]),
+        (keras_deconv.DeconvConv2D(52, 3, groups=2), (4, 4, 2), [8]),
+        (keras_deconv.DeconvConv1D(27, 3), (8, 3), [1]),
         (keras_deconv.DeconvConv2DTranspose(2, 3), (4, 4, 256), [1]),
         (keras_deconv.DeconvDepthwiseConv2D(3), (4, 4, 2), [8]),
         (keras_deconv.DeconvSeparableConv2D(2, 3), (4, 4, 2), [8, 1]),
@@ -446,7 +460,7 @@ def test_inference_does_not_count(batches):
         (keras_deconv.ChannelDeconv(), (4, 4, 256), [1]),
     ],
 )
-def test_small_d_of_single_positions_is_always_new(layer, shape, periods):
+def test_cheap_d_is_always_new(layer, shape, periods):
     layer.build((None, *shape))
     all_statistics = layer.all_statistics()
     assert [each.period for each in all_statistics] == periods
