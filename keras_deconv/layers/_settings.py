@@ -148,7 +148,7 @@ class SamplingSettings(Whitening):
         if self.data_format == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)
         stride = self.sampling_stride or deconv_ops.NEAREST
-        fewest = deconv_ops.FEWEST_FAR
+        fewest = deconv_ops.FEWEST
         strides = [
             stride if size is None else min(stride, max(1, size // fewest))
             for size in inputs.shape[1:-1]

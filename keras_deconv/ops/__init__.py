@@ -14,7 +14,7 @@ Feature `f` of a patch is `c * taps + tap`: channels first, then the taps
 of the kernel in row-major order, as in the authors' implementation.
 """
 
-from keras_deconv.ops._axes import FEWEST_FAR
+from keras_deconv.ops._axes import FEWEST
 from keras_deconv.ops._axes import NEAREST
 from keras_deconv.ops._axes import default_stride
 from keras_deconv.ops._blocks import Blocks
@@ -42,7 +42,7 @@ from keras_deconv.ops._patches import sampled_patches
 from keras_deconv.ops._product import product
 
 __all__ = [
-    "FEWEST_FAR",
+    "FEWEST",
     "NEAREST",
     "Blocks",
     "are_few",

@@ -16,30 +16,24 @@ from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
 
-# Of sampled positions, where no distance is given: the distance of the authors'
-# code, how many are to be left along an axis, and how many with a longer one.
-NEAREST, FEWEST, FEWEST_FAR = 3, 2, 4
+# Of sampled positions, where no distance is given: the least distance, that of
+# the authors' code, and the least number along an axis with a longer one.
+NEAREST, FEWEST = 3, 4
 
 
 def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
     """Returns S along an axis for which none is given.
 
-    That is 3, as in the authors' code, but no more than leaves two positions:
-    every third one of a map of 4 x 4 is a corner, which sees padding in half
-    of its taps. For a wider kernel it is as much as its patches take not to
-    overlap, while four are left.
+    That is 3, as in the authors' code, and as much as a wider kernel takes
+    for its patches not to overlap, while four are left.
 
     Args:
-        positions: How many outputs there are, or None if that is unknown,
-            which gives 3.
+        positions: How many outputs there are, or None if that is unknown.
         kernel_size: Taps.
         stride: Of the convolution.
     """
     apart = -(-kernel_size // stride)
-    if positions is None:
-        return NEAREST
-    near = min(NEAREST, positions // FEWEST)
-    return max(1, near, min(apart, positions // FEWEST_FAR))
+    return max(NEAREST, min(apart, (positions or 0) // FEWEST))
 
 
 @dataclasses.dataclass(frozen=True)
