@@ -130,27 +130,6 @@ def of_each_block(values, num_blocks, share_blocks):
     return [np.repeat(value, num_blocks, axis=0) for value in values]
 
 
-def default_stride(positions, kernel_size, stride):
-    """Returns the distance of samples along an axis, where none is given.
-
-    The largest of 1 to 3 that leaves two positions, and of more, which must
-    not let patches lie apart, that leaves four.
-    """
-    largest = max(3, -(-kernel_size // stride))
-    return max(
-        distance
-        for distance in range(1, largest + 1)
-        if distance == 1
-        or positions // distance >= 4
-        or (distance <= 3 and positions // distance >= 2)
-    )
-
-
-def every_so_many(inputs, steps):
-    """Returns every so-manieth position of `(n, *spatial, F)`."""
-    return inputs[:, *(slice(None, None, step) for step in steps)]
-
-
 def deconv_conv(
     inputs,
     kernel,
@@ -161,7 +140,7 @@ def deconv_conv(
     dilation_rate,
     padding="valid",
     groups=1,
-    sampling_stride=None,
+    sampling_stride=3,
     num_iterations=5,
     epsilon=1e-5,
     layout="interleaved",
@@ -192,14 +171,12 @@ def deconv_conv(
         w = np.moveaxis(w, -2, 0).reshape(-1, filters)
         every = patches(x, kernel_size, strides, dilation_rate)
         if given is None:
-            steps = [
-                sampling_stride or default_stride(*axis)
-                for axis in zip(
-                    every.shape[1:-1], kernel_size, strides, strict=True
-                )
+            sampled = every[
+                (slice(None),)
+                + (slice(None, None, sampling_stride),) * len(kernel_size)
             ]
             values = statistics(
-                every_so_many(every, steps).reshape(-1, len(w)),
+                sampled.reshape(-1, len(w)),
                 num_blocks,
                 layout,
                 num_iterations,
@@ -300,7 +277,7 @@ def deconv_channel(
     inputs,
     *,
     block_size,
-    sampling_stride=None,
+    sampling_stride=3,
     num_iterations=5,
     epsilon=1e-2,
     layout="interleaved",
@@ -318,11 +295,10 @@ def deconv_channel(
     block_size = min(block_size, channels)
     num_blocks, remaining = divmod(channels, block_size)
     columns = inputs.reshape(-1, channels)
-    steps = [
-        sampling_stride or default_stride(size, 1, 1)
-        for size in inputs.shape[1:-1]
-    ]
-    sampled = every_so_many(inputs, steps).reshape(-1, channels)
+    sampled = inputs[
+        (slice(None),)
+        + (slice(None, None, sampling_stride),) * (inputs.ndim - 2)
+    ].reshape(-1, channels)
     whole = channels - remaining
     state = []
     if given is None:

@@ -41,8 +41,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         block_layout: As in `DeconvConv2D`.
         share_blocks: As in `DeconvConv2D`.
         sampling_stride: S. Statistics come from every S-th position; None
-            stands for 3, and for less along an axis where fewer than two
-            positions would be left.
+            stands for 3.
         epsilon: Ridge added to the covariance. The default is the authors'
             for this layer.
         data_format: `"channels_last"` or `"channels_first"`; by default

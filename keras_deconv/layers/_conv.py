@@ -82,9 +82,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
             have to be contiguous.
         sampling_stride: S. Statistics are taken from every S-th output
             position, on each axis (section 4.5.2). None stands for 3, as in
-            the authors' code; for as much as a wider kernel takes for its
-            patches not to overlap, while four are left along the axis; and
-            for less where fewer than two would be left.
+            the authors' code, and for as much as a wider kernel takes for
+            its patches not to overlap, while four are left along the axis.
         num_iterations: Newton-Schulz steps for D (section 3.3). More steps
             whiten directions of less variance, and amplify noise.
         epsilon: Ridge added to the covariance, in squared units of the

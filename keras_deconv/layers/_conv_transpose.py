@@ -143,7 +143,8 @@ class DeconvConv2DTranspose(TransposeWhitening, keras.layers.Conv2DTranspose):
     Args:
         *args: Arguments of `keras.layers.Conv2DTranspose`, also by name.
         **kwargs: More of them, and the settings of `DeconvConv2D`.
-            `sampling_stride` counts positions of the input.
+            `sampling_stride` counts positions of the input; None stands
+            for 3.
 
     Call arguments:
         inputs: `(n, height, width, C)`, or `(n, C, height, width)` with

@@ -90,9 +90,8 @@ class SamplingSettings(Whitening):
         *args: Arguments of the Keras class.
         sampling_stride: S. Statistics come from every S-th position, on each
             spatial axis (section 4.5.2). None stands for 3, as in the
-            authors' code; for as much as a wider kernel takes for its
-            patches not to overlap, while four are left along the axis; and
-            for less where fewer than two would be left.
+            authors' code, and for as much as a wider kernel takes for its
+            patches not to overlap, while four are left along the axis.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -135,15 +134,15 @@ class SamplingSettings(Whitening):
         """Says where the single positions lie."""
         return {
             "kernel_size": (1,) * (len(inputs.shape) - 2),
-            "sampling_stride": self.sampling_stride,
+            "sampling_stride": self.sampling_stride or deconv_ops.NEAREST,
             "data_format": self.data_format,
         }
 
     def _scale_pixels(self, inputs: Tensor) -> Tensor:
         """Returns pixels for a scale: four along an axis known to have them.
 
-        With `sampling_stride=3` a map of 2 x 2 has one for `_pixels`, which
-        says too little of the other three where a batch is small.
+        A map of 2 x 2 has one for `_pixels`, which says too little of the
+        other three where a batch is small.
         """
         if self.data_format == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)

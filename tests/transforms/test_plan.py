@@ -173,16 +173,15 @@ def count(weights):
 
 
 def test_operations_of_a_convolution():
-    inputs = keras.Input((14, 6, 4))
+    inputs = keras.Input((6, 6, 4))
     model = keras.Model(inputs, layers.Conv2D(8, 3)(inputs))
     (entry,) = plan(
         model, block_size=2, num_iterations=2, update_every=1
     ).entries
-    plain = 2 * 9 * 4 * 8 * 12 * 4
+    plain = 2 * 9 * 4 * 8 * 16
     assert entry.before.flops == plain
-    # Every third position of twelve is sampled, and every second of four,
-    # for two blocks of F = 18.
-    features, rows = 18, 4 * 2 * 2
+    # Four positions of sixteen are sampled, for two blocks of F = 18.
+    features, rows = 18, 4 * 2
     per_step = 3 * 2 * features**3 + 2 * features * 9 * 4 * 8
     assert entry.after.flops == pytest.approx(
         plain + 2 * rows * features**2 + per_step / 128
@@ -204,10 +203,9 @@ def test_operations_of_a_dense_layer():
 
 def test_operations_of_whitened_channels():
     """Single positions are sampled: there is no kernel to space them by."""
-    inputs = keras.Input((9, 5, 4))
+    inputs = keras.Input((9, 9, 4))
     layer = ChannelDeconv(num_iterations=2, update_every=1)
     (entry,) = plan(keras.Model(inputs, layer(inputs))).entries
-    # Every third of nine, every second of five.
     features, rows = 4, 3 * 3
     assert entry.after.flops == pytest.approx(
         2 * rows * features**2 + 3 * 2 * features**3 / 128
