@@ -19,8 +19,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "sampling_stride": 3,
             }
         ),
-        # At the lowest cost, as accurate in narrow networks and, within the
-        # spread of seeds, in a VGG16; not in a MobileNetV2 (docs/ablation.md).
+        # At the lowest cost, and at least as accurate in narrow networks, a
+        # VGG16 and a ResNet18; not in a MobileNetV2 (docs/ablation.md).
         "fast": MappingProxyType(
             {
                 "num_iterations": 5,
