@@ -22,8 +22,8 @@ class ConvWhitening(SamplingSettings, LayoutSettings, KernelWhitening):
     def period(self, blocks: deconv_ops.Blocks) -> int:
         # Wide layers gain by the gradient of D (docs/ablation.md).
         filters = self.filters // self.groups
-        is_cheap = blocks.shared and filters >= _WIDE * blocks.features
-        if self.update_every is None and is_cheap:
+        is_wide = blocks.shared and filters >= _WIDE * blocks.features
+        if self.update_every is None and is_wide:
             return 1
         return super().period(blocks)
 

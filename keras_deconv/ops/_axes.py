@@ -131,7 +131,7 @@ def axes_of(
     dilation_rate: int | Sequence[int],
     padding: Padding,
     sampling_stride: int | Sequence[int] | None,
-) -> list["Axis"]:
+) -> list[Axis]:
     """Describes the spatial axes of inputs whose channels come last."""
     rank = len(kernel_size)
     return [
@@ -169,7 +169,7 @@ def at_least_zero(value: Tensor) -> Tensor:
     return max(value, 0) if isinstance(value, int) else ops.maximum(value, 0)
 
 
-def _axis(size: Tensor, *geometry: Any) -> "Axis":
+def _axis(size: Tensor, *geometry: Any) -> Axis:
     """Describes an axis; one of a known size once and for all."""
     make = _known_axis if isinstance(size, int) else Axis.of
     return make(size, *geometry)

@@ -218,6 +218,8 @@ def test_compiled_by_torch_it_is_the_same(correlated):
                 keras.Input((6, 6, 3)),
                 DeconvConv2D(2, 3, **settings),
                 DeconvConv2D(2, 3, num_iterations=3, **settings),
+                keras.layers.Flatten(),
+                DeconvDense(3, **settings),
             ]
         )
 
