@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # The small network is that of the examples.
 sys.path.append(str(Path(__file__).parent.parent / "examples"))
@@ -13,8 +16,11 @@ import numpy as np
 
 import keras_deconv
 from _network import build_network
+from _results import read
 from _results import result_path
+from _results import write
 from keras_deconv import models
+from render import report
 
 BATCH_NORM = "batch normalization"
 PLAIN = "plain convolutions"
@@ -51,6 +57,27 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--output", type=result_path)
     return parser
+
+
+def publish(
+    script: str,
+    question: str,
+    options: argparse.Namespace,
+    records: Sequence[Mapping[str, Any]],
+) -> None:
+    """Writes the result file of a script of `make_parser`, and prints it."""
+    backend = keras.backend.backend()
+    output = options.output or Path(
+        f"outputs/{script}_{options.network}_{backend}.json"
+    )
+    arguments = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(options).items()
+        if name != "output" and value is not None
+    ]
+    command = f"python benchmarks/{script}.py {' '.join(arguments)}"
+    write(output, question, command, records)
+    print(report(read(output)))
 
 
 def forms(name: str) -> dict[str, keras.Model]:

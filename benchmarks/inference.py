@@ -7,22 +7,17 @@ The forms of a network predict the same batch in turns.
 
 import os
 from functools import partial
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 
 import keras_deconv
 from _networks import PLAIN
 from _networks import batch
 from _networks import forms
 from _networks import make_parser
-from _results import read
-from _results import write
+from _networks import publish
 from _turns import take_turns
 from _turns import to_records
-from render import report
 
 QUESTION = "What does prediction cost: normalized, deconvolved, folded, plain?"
 
@@ -46,15 +41,7 @@ def main() -> None:
         options.rounds,
         PLAIN,
     )
-    output = options.output or Path(
-        f"outputs/inference_{name}_{keras.backend.backend()}.json"
-    )
-    command = (
-        f"python benchmarks/inference.py --network {name} "
-        f"--batch-size {options.batch_size} --rounds {options.rounds}"
-    )
-    write(output, QUESTION, command, to_records(turns, PLAIN))
-    print(report(read(output)))
+    publish("inference", QUESTION, options, to_records(turns, PLAIN))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,9 +30,7 @@ from _networks import batch
 from _networks import make_form
 from _networks import make_parser
 from _networks import prepare
-from _results import read
-from _results import write
-from render import report
+from _networks import publish
 
 QUESTION = (
     "How much memory does a training step take against batch normalization?"
@@ -120,15 +117,7 @@ def main() -> None:
     (base,) = (r["peak, MiB"] for r in records if r["form"] == BATCH_NORM)
     for record in records:
         record[f"ratio to {BATCH_NORM}"] = record["peak, MiB"] / base
-    output = options.output or Path(
-        f"outputs/memory_{name}_{keras.backend.backend()}.json"
-    )
-    command = (
-        f"python benchmarks/memory.py --network {name} "
-        f"--batch-size {batch_size}"
-    )
-    write(output, QUESTION, command, records)
-    print(report(read(output)))
+    publish("memory", QUESTION, options, records)
 
 
 if __name__ == "__main__":
