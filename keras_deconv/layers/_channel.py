@@ -11,6 +11,8 @@ from keras_deconv._checks import check_choice
 from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
+from keras_deconv.layers._masking import leave_out
+from keras_deconv.layers._masking import over_samples
 from keras_deconv.layers._moments import Samples
 from keras_deconv.layers._settings import LayoutSettings
 from keras_deconv.layers._settings import SamplingSettings
@@ -53,11 +55,14 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         inputs: `(n, *spatial, C)` with none to three spatial axes, or
             `(n, C, *spatial)` with `data_format="channels_first"`.
         training: As in `DeconvConv2D`.
+        mask: `(n, *spatial)`, or the first of these axes: True for positions
+            that count in the statistics; by default all do. Keras hands on
+            that of the inputs.
 
     Raises:
         ValueError: If an argument is out of range, the inputs have a rank
-            below 2 or above 5 or unknown channels, or a training batch has
-            no rows.
+            below 2 or above 5 or unknown channels, a training batch has no
+            rows, or the mask has other axes than the inputs.
     """
 
     def __init__(
@@ -116,14 +121,23 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             [self._whole] if self._rest is None else [self._whole, self._rest]
         )
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        inputs: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         if self._channels_first:
             inputs = ops.moveaxis(inputs, 1, -1)
+        samples = inputs if mask is None else self._kept(inputs, mask)
         start, parts = 0, []
         for statistics in self.all_statistics():
             channels = statistics.blocks.channels
-            part = slice_axis(inputs, len(inputs.shape) - 1, start, channels)
-            kernel, bias = statistics(part, training, _identity(channels), None)
+            part, seen = (
+                slice_axis(each, len(each.shape) - 1, start, channels)
+                for each in (inputs, samples)
+            )
+            kernel, bias = statistics(seen, training, _identity(channels), None)
             kernel = ops.cast(kernel[0], self.compute_dtype)
             part = deconv_ops.product(part, kernel)
             parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
@@ -170,6 +184,15 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         self, input_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
         return input_shape
+
+    def _kept(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Returns rows `(n, C)`: sampled positions, as a mask has them."""
+        mask = ops.cast(over_samples(mask, inputs, self), "int32")
+        samples, mask = (
+            self._positions(each)[..., 0] for each in (inputs, mask)
+        )
+        samples = leave_out(samples, mask, self)
+        return ops.reshape(samples, (-1, inputs.shape[-1]))
 
     def _positions(self, inputs: Tensor) -> Tensor:
         """Returns the channels of every S-th position, `(..., C, 1)`."""

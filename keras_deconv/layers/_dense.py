@@ -9,6 +9,8 @@ from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import average
 from keras_deconv._types import Tensor
 from keras_deconv.layers._kernel import KernelWhitening
+from keras_deconv.layers._masking import leave_out
+from keras_deconv.layers._masking import over_samples
 from keras_deconv.layers._settings import BlockSettings
 
 
@@ -40,10 +42,13 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
         inputs: `(n, ..., C)`. Every leading axis counts as samples.
         training: Whether to use, and learn from, the statistics of the
             batch. Ignored if the layer is not `trainable`.
+        mask: `(n, ...)`, True for samples that count in the statistics; by
+            default all do. Keras hands on that of the inputs.
 
     Raises:
         ValueError: If an argument is out of range, the inputs have rank
-            below 2 or unknown features, or a training batch has no rows.
+            below 2 or unknown features, a training batch has no rows, or the
+            mask has other axes than the inputs.
     """
 
     plain_class = keras.layers.Dense
@@ -58,6 +63,18 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
         if len(input_shape) == 1:
             input_shape = (None, *input_shape)
         super().build(input_shape)
+
+    def call(
+        self,
+        inputs: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        samples = inputs
+        if mask is not None:
+            mask = over_samples(mask, inputs, self)
+            samples = leave_out(inputs, mask, self)
+        return self._call(inputs, samples, training)
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:
         return self._split(channels)

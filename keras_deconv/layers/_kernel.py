@@ -30,8 +30,14 @@ class KernelWhitening(Whitening):
         )
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        return self._call(inputs, inputs, training)
+
+    def _call(
+        self, inputs: Tensor, samples: Tensor, training: bool | None
+    ) -> Tensor:
+        """Whitens inputs by the statistics of samples."""
         kernel, bias = self._statistics(
-            inputs, training, self.kernel, self.bias
+            samples, training, self.kernel, self.bias
         )
         kernel = ops.cast(kernel, self.compute_dtype)
         return self._finish(self._linear(inputs, kernel), bias)

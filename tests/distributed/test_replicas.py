@@ -85,8 +85,10 @@ def test_separate_replicas_keep_one_average(results):
 
 @on_torch
 @pytest.mark.parametrize("replica", REPLICAS)
-def test_uneven_shares_count_by_their_rows(results, replica):
-    assert_same(results[f"uneven_{replica}"], results["uneven"])
+@pytest.mark.parametrize("case", ["uneven", "masked"])
+def test_shares_count_by_their_rows(results, case, replica):
+    """Uneven shares, and shares of which a mask keeps some."""
+    assert_same(results[f"{case}_{replica}"], results[case])
 
 
 @on_jax

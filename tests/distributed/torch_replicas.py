@@ -9,6 +9,7 @@ import torch.distributed
 import torch.multiprocessing
 from torch.nn.functional import cross_entropy
 
+import keras_deconv
 import tiny
 
 REPLICAS = 2
@@ -52,6 +53,20 @@ def uneven(replica=None):
     return tiny.values(model.non_trainable_weights)
 
 
+def masked(replica=None):
+    """Returns the statistics of samples of which a mask keeps two fifths."""
+    share = slice(replica, None, 1 if replica is None else REPLICAS)
+    images, _ = tiny.batches()
+    layer = keras_deconv.DeconvDense(3, dtype="float64", synchronized=True)
+    mask = np.random.default_rng(0).random(images[0].shape[:-1]) < 0.4
+    layer(
+        torch.tensor(images[0][share]),
+        training=True,
+        mask=torch.tensor(mask[share]),
+    )
+    return tiny.values(layer.non_trainable_weights)
+
+
 def replica(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -65,6 +80,7 @@ def replica(rank, folder):
         found = tiny.train(model, make_step(model, rank))
         np.savez(f"{folder}/{case}_{rank}.npz", **found)
     np.savez(f"{folder}/uneven_{rank}.npz", **uneven(rank))
+    np.savez(f"{folder}/masked_{rank}.npz", **masked(rank))
     torch.distributed.destroy_process_group()
 
 
@@ -73,6 +89,7 @@ def alone(folder):
     found = tiny.train(model, make_step(model))
     np.savez(f"{folder}/alone.npz", **found)
     np.savez(f"{folder}/uneven.npz", **uneven())
+    np.savez(f"{folder}/masked.npz", **masked())
 
 
 if __name__ == "__main__":
