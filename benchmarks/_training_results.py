@@ -55,7 +55,11 @@ PAPER: Mapping[tuple[str, str, int], Mapping[str, float]] = {
 
 
 def training_runs(experiment: str) -> Callable[[Path, Path], str | None]:
-    """Returns how runs of the training scripts become tables and curves."""
+    """Returns how runs of the training scripts become tables and curves.
+
+    What else is to be said of them goes below, from `table-1.md` for Table 1
+    and so on, beside their logs.
+    """
 
     def render(folder: Path, images: Path) -> str | None:
         runs = read_runs(folder, experiment)
@@ -71,6 +75,9 @@ def training_runs(experiment: str) -> Callable[[Path, Path], str | None]:
             ]
             if epochs > 1:
                 parts += draw_all(group, folder, images)
+        note = folder / f"{file_name(experiment)}.md"
+        if note.is_file():
+            parts.append(note.read_text("utf-8"))
         return "\n".join(parts)
 
     return render
@@ -95,7 +102,7 @@ def read_runs(folder: Path, experiment: str) -> pd.DataFrame:
     }
     if "final mean IoU" in runs:
         numbers["final mean IoU"] = float
-    return runs.astype(numbers)
+    return runs.astype(numbers).sort_values("seed", kind="stable")
 
 
 def accuracy_rows(
@@ -191,8 +198,12 @@ def take_options(
 
 
 def draw_all(runs: pd.DataFrame, folder: Path, images: Path) -> list[str]:
-    """Draws the curves of every network; returns links to them."""
+    """Draws the curves of every network; returns links to them.
+
+    Those of runs whose log is lost are missing.
+    """
     links = []
+    runs = runs[[(folder / run / LOG).is_file() for run in runs["run"]]]
     for (network, dataset, epochs), group in runs.groupby(
         ["network", "dataset", "epochs"], sort=False
     ):

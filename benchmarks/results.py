@@ -2,19 +2,18 @@
 
     python benchmarks/results.py
 
-Writes docs/results.md and its curves from the logs that the examples leave in
-outputs/. What has no log is said not to have been run. More folders of logs,
-from other machines, go after --outputs.
+Takes the logs that the examples have left in outputs/ into benchmarks/logs/,
+where a run replaces an older one of the same settings, and writes
+docs/results.md and its curves from all that is there. What has no log is said
+not to have been run. Other folders, from other machines, go after --outputs.
 """
 
 import argparse
 import json
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,8 @@ sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import pandas as pd
 
 from _environment import RUN_FILE
+from _logs import LOGS
+from _logs import keep
 from _training_results import spread
 from _training_results import training_runs
 from render import environment_line
@@ -49,7 +50,7 @@ class Section(NamedTuple):
     Attributes:
         title: Its heading.
         text: What is compared.
-        folder: Of its logs, in each folder of outputs.
+        folder: Of its logs.
         render: From that folder and that of the images to Markdown; None
             if the logs hold nothing for it.
         command: What makes the logs.
@@ -69,32 +70,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--outputs", type=Path, nargs="+", default=[Path("outputs")])
+    add("--outputs", type=Path, nargs="*", default=[Path("outputs")])
+    add("--logs", type=Path, default=LOGS, help="default: benchmarks/logs")
     add("--docs", type=Path, default=Path("docs"), help="default: docs")
     options = parser.parse_args(arguments)
     images = options.docs / "images" / "results"
     images.mkdir(parents=True, exist_ok=True)
+    for outputs in options.outputs:
+        keep(outputs, options.logs, images)
     page = "\n".join(
-        [HEADER, *(write(each, options.outputs, images) for each in SECTIONS)]
+        [HEADER, *(write(each, options.logs, images) for each in SECTIONS)]
     )
     path = options.docs / "results.md"
     path.write_text(page, "utf-8")
     print(path)
 
 
-def write(section: Section, outputs: Iterable[Path], images: Path) -> str:
+def write(section: Section, logs: Path, images: Path) -> str:
     """Returns a section as Markdown."""
-    found = [
-        section.render(output / section.folder, images)
-        for output in outputs
-        if (output / section.folder).is_dir()
-    ]
-    parts = [part for part in found if part]
-    body = "\n".join(parts) if parts else f"{NOT_RUN}\n"
-    command = f"```sh\n{section.command}\n```\n"
-    shown = "" if parts else f"\n{command}"
+    body = section.render(logs / section.folder, images)
+    if not body:
+        body = f"{NOT_RUN}\n\n```sh\n{section.command}\n```\n"
     text = textwrap.fill(section.text, 80)
-    return f"## {section.title}\n\n{text}\n\n{body}{shown}"
+    return f"## {section.title}\n\n{text}\n\n{body}"
 
 
 def last_steps(folder: Path, images: Path) -> str | None:
@@ -117,7 +115,7 @@ def last_steps(folder: Path, images: Path) -> str | None:
         for (objective, network, rate), group in last.groupby(keys, sort=False)
     ]
     return "\n".join(
-        [table(rows) + "\n", run_of(folder), *copy_figures(folder, images)]
+        [table(rows) + "\n", run_of(folder), *figures(folder, images)]
     )
 
 
@@ -130,7 +128,7 @@ def whole_file(name: str) -> Callable[[Path, Path], str | None]:
             return None
         rows = pd.read_csv(path).to_dict("records")
         return "\n".join(
-            [table(rows) + "\n", run_of(folder), *copy_figures(folder, images)]
+            [table(rows) + "\n", run_of(folder), *figures(folder, images)]
         )
 
     return render
@@ -146,15 +144,14 @@ def run_of(folder: Path) -> str:
     return f"```sh\n{found['command']}\n```\n\n{line}\n"
 
 
-def copy_figures(folder: Path, images: Path) -> list[str]:
-    """Copies the figures beside a log; returns links to them."""
-    links = []
-    for path in sorted(folder.glob("*.png")):
-        name = f"{folder.name}-{path.name}"
-        shutil.copyfile(path, images / name)
-        title = path.stem.replace("_", " ")
-        links.append(f"![{title}](images/{images.name}/{name})\n")
-    return links
+def figures(folder: Path, images: Path) -> list[str]:
+    """Returns links to the figures that came with a log."""
+    prefix = f"{folder.name}-"
+    return [
+        f"![{path.stem.removeprefix(prefix).replace('_', ' ')}]"
+        f"(images/{images.name}/{path.name})\n"
+        for path in sorted(images.glob(f"{prefix}*.png"))
+    ]
 
 
 SECTIONS = (

@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def write(page, tmp_path):
     page.main(
         [
             *("--outputs", str(tmp_path / "outputs")),
+            *("--logs", str(tmp_path / "logs")),
             *("--docs", str(tmp_path / "docs")),
         ]
     )
@@ -127,6 +129,53 @@ def test_tables_and_curves(page, records, tmp_path):
     assert f"(images/results/{image.name})" in text
     assert " " not in image.name
     assert text.count("Not run yet.") == len(page.SECTIONS) - 2
+
+
+def test_logs_are_kept(page, records, tmp_path):
+    """The page can be made without outputs; newer runs replace older ones."""
+    folder = tmp_path / "outputs" / "train_cifar"
+    run(records, folder, epochs="2")
+    run(records, folder, network="resnet18", epochs="2")
+    (folder / "mlp.png").write_bytes(b"not of this script")
+    mlp = tmp_path / "outputs" / "mlp"
+    mlp.mkdir()
+    (mlp / "test.csv").write_text(
+        "objective,network,learning_rate,seed,step,loss,accuracy\n"
+        "L2,plain,0.1,0,1,3.0,0.1\n"
+    )
+    (mlp / "mlp.png").write_bytes(b"picture")
+    first = write(page, tmp_path)
+    shutil.rmtree(tmp_path / "outputs")
+    assert write(page, tmp_path) == first
+    assert "![mlp](images/results/mlp-mlp.png)" in first
+    # Another machine trains the first of them anew.
+    run(records, folder, epochs="2", **{"final test accuracy": "0.7"})
+    text = write(page, tmp_path)
+    assert text.count("| vgg16 |") == first.count("| vgg16 |") == 1
+    assert "| vgg16 | batch normalization | 0.1 | 70.00 % |" in text
+    assert "| resnet18 | batch normalization | 0.1 | 50.00 % |" in text
+
+
+def test_the_page_is_what_the_logs_say(page, tmp_path):
+    kept = page.LOGS.parent.parent / "docs"
+    shutil.copytree(kept / "images", tmp_path / "images")
+    page.main(["--outputs", "--docs", str(tmp_path)])
+    made = (tmp_path / "results.md").read_text()
+    assert made == (kept / "results.md").read_text()
+
+
+def test_a_note_goes_below_its_table(page, records, tmp_path):
+    logs = tmp_path / "logs" / "train_cifar"
+    run(records, logs, epochs="20")
+    run(records, logs, experiment="table 4")
+    (logs / "table-1.md").write_text("Of two cores.\n")
+    # Without its log, a run has a line and no curve.
+    shutil.rmtree(logs / "run0")
+    text = write(page, tmp_path)
+    before, after = text.split("Of two cores.\n")
+    assert "## Table 4" in after
+    assert "| vgg16 |" in before
+    assert ".png" not in text
 
 
 def test_commands_are_not_joined_beyond_what_was_run(training):
