@@ -99,7 +99,7 @@ def lerp(start: Any, end: Any, weight: Any) -> Any:
     Args:
         start: A tensor.
         end: One of the same dtype.
-        weight: A number, or a tensor of one.
+        weight: A number, or a tensor that is broadcast to both.
     """
     if keras.backend.backend() == "torch":
         return start.lerp(end, weight)

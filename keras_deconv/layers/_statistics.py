@@ -35,9 +35,11 @@ class RunningStatistics:
 
     * `moving_mean`, `(matrices, F)`, starts at zero;
     * `moving_deconv`, `(matrices, F, F)`, starts at the identity;
-    * `batch_deconv`, the last D computed, `batch_variance`, `(matrices,)`,
-      of the batch it was computed of, and `moving_variance`, both zero while
-      there is none, if the period is above 1;
+    * `batch_deconv`, the last D computed, and `batch_variance`,
+      `(matrices,)`, of the batch it was computed of, zero while there is
+      none, if the period is above 1;
+    * `moving_variance`, which starts at one and is zero while it is unknown,
+      then too;
     * `step`, training steps so far, if the period is above 1 or
       `freeze_after` is given.
 
@@ -80,8 +82,13 @@ class RunningStatistics:
         self.period = layer.period(blocks)
         if self.period > 1:
             self.last = self._add_deconv(f"{prefix}batch_deconv")
-            self.last_variance = self._add_variance(f"{prefix}batch_variance")
-            self.variance = self._add_variance(f"{prefix}moving_variance")
+            self.last_variance = self._add_variance(
+                f"{prefix}batch_variance", "zeros"
+            )
+            # One, for which the identity is D.
+            self.variance = self._add_variance(
+                f"{prefix}moving_variance", "ones"
+            )
         if self.period > 1 or layer.freeze_after is not None:
             self.step = self._add_weight(
                 f"{prefix}step", initializer="zeros", dtype="int"
@@ -223,8 +230,11 @@ class RunningStatistics:
             is_thawed: Whether averages move.
         """
         is_valid = _both(is_thawed, _are_finite(mean, deconv))
-        for moving, value in zip(self.moving, (mean, deconv), strict=True):
-            self._move(moving, value, is_valid)
+        now = 1 - self.layer.momentum
+        self._move(self.moving[0], mean, is_valid, now)
+        if self.layer.update_every != 1:
+            now = self._weight(ops.stop_gradient(deconv), now)
+        self._move(self.moving[1], deconv, is_valid, now)
 
     def _record_scaled(
         self,
@@ -254,10 +264,11 @@ class RunningStatistics:
         values = (mean, variance, deconv) if may_be_new else (mean, variance)
         is_finite = _are_finite(*values)
         is_valid = _both(is_thawed, is_finite)
-        self._move(self.moving[0], mean, is_valid)
+        now = 1 - self.layer.momentum
+        self._move(self.moving[0], mean, is_valid, now)
         last = ops.convert_to_tensor(self.variance)
         before = where(last > 0, last, variance) if may_be_new else last
-        after = lerp(before, variance, 1 - self.layer.momentum)
+        after = lerp(before, variance, now)
         after = where(is_valid, after, last)
         old = ops.convert_to_tensor(self.moving[1])
         moved = old * _scale(before / after)
@@ -276,12 +287,28 @@ class RunningStatistics:
             moved = where(is_valid, moved, old)
         self.moving[1].assign(moved)
 
-    def _move(self, moving: Any, value: Tensor, is_valid: Tensor) -> None:
+    def _move(
+        self, moving: Any, value: Tensor, is_valid: Tensor, weight: Any
+    ) -> None:
         """Moves an average towards a value, where that is valid."""
         old = ops.convert_to_tensor(moving)
-        value = ops.stop_gradient(value)
-        moved = lerp(old, value, 1 - self.layer.momentum)
+        moved = lerp(old, ops.stop_gradient(value), weight)
         moving.assign(where(is_valid, moved, old))
+
+    def _weight(self, deconv: Tensor, now: float) -> Tensor:
+        """Returns the weights that average D at unit scale.
+
+        Let a D have unit scale where its trace is F: it is then D over d, its
+        mean diagonal, and 1 / d stands for a standard deviation. With M and m
+        of the average, what is wanted is the average of the two D of unit
+        scale over that of the two deviations,
+
+            ((1 - now) M / m + now D / d) / ((1 - now) / m + now / d),
+
+        which is an average of M and D with another weight.
+        """
+        new = now * _trace(ops.convert_to_tensor(self.moving[1]))
+        return new / ((1 - now) * _trace(deconv) + new)
 
     def _share(self, step: Any, is_due: Any) -> Any:
         """Returns the weight of a D in the average, of all steps it is for."""
@@ -342,11 +369,11 @@ class RunningStatistics:
             **self._common(),
         )
 
-    def _add_variance(self, name: str) -> Any:
+    def _add_variance(self, name: str, initializer: str) -> Any:
         return self._add_weight(
             name,
             shape=(self.blocks.matrices,),
-            initializer="zeros",
+            initializer=initializer,
             **self._common(),
         )
 
@@ -362,6 +389,11 @@ class RunningStatistics:
             # Statistics of each replica by itself would drift apart.
             "aggregation": "none" if self.layer.synchronized else "mean",
         }
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    """Returns the trace of each matrix, `(matrices, 1, 1)`."""
+    return reshape(ops.trace(matrices, axis1=1, axis2=2), (-1, 1, 1))
 
 
 def _scale(variance_ratio: Tensor) -> Tensor:

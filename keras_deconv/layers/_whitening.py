@@ -53,9 +53,12 @@ class Whitening(keras.layers.Layer):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one. With T above 1, the moving D
-            is an average at unit scale, over the root of a moving variance; a
-            new D counts for the T steps that it stands for. None stands for
+            its own batch over that of this one. The moving D is an average
+            at unit scale, over a moving standard deviation, so that a batch
+            of hardly any variance, whose D is huge, counts no more than
+            others; with T given as 1, D itself is averaged, as in the
+            authors' code. With T above 1, a new D counts for the T steps that
+            it stands for. None stands for
             8, and for 1 where D is cheap: of single positions, without
             patches to cut, and of 64 features at most; and in convolutions
             with at least three filters for each feature of one D.

@@ -127,14 +127,14 @@ def test_float64_averages(update_every, correlated):
     layer = DeconvDense(
         2, dtype="float64", momentum=0.9, update_every=update_every
     )
-    mean, deconv, variance = np.zeros((1, 3)), np.eye(3)[None], None
+    mean, deconv, variance = np.zeros((1, 3)), np.eye(3)[None], 1.0
     for batch in inputs:
         layer(batch, training=True)
         new_mean, new = oracle.statistics(batch, 1, "contiguous", 5, 1e-5)
         mean = 0.9 * mean + (1 - 0.9) * new_mean
         if update_every > 1:  # D is averaged at unit scale.
             new_variance = batch.var(axis=0).mean() + 1e-5
-            old_variance = variance or new_variance
+            old_variance = variance
             variance = 0.9 * old_variance + (1 - 0.9) * new_variance
             deconv = deconv * np.sqrt(old_variance / variance)
             new = new * np.sqrt(new_variance / variance)

@@ -62,7 +62,7 @@ def expected(layer, batches):
     period, freeze_after = layer.update_every, layer.freeze_after
     warmup = layer.warmup_steps if period > 1 else len(batches)
     moving_mean, moving = np.zeros((1, 3)), np.eye(3)[None]
-    last, last_variance, moving_variance = moving, np.zeros(1), np.zeros(1)
+    last, last_variance, moving_variance = moving, np.zeros(1), np.ones(1)
     for step, batch in enumerate(batches.astype("float64")):
         mean, deconv = oracle.statistics(batch, 1, "contiguous", 5, EPSILON)
         variance = np.array([batch.var(axis=0).mean() + EPSILON])
@@ -77,11 +77,10 @@ def expected(layer, batches):
                 # The average of D times its standard deviation, over the root
                 # of the mean variance; a D counts for as many steps as it
                 # stands for.
-                before = moving_variance if step else variance
-                unscaled = moving * np.sqrt(before)
+                unscaled = moving * np.sqrt(moving_variance)
                 for _ in range(is_new * (1 if step < warmup else period)):
                     unscaled = average(unscaled, deconv * np.sqrt(variance))
-                moving_variance = average(before, variance)
+                moving_variance = average(moving_variance, variance)
                 moving = unscaled / np.sqrt(moving_variance)
             else:
                 moving = average(moving, used)
@@ -284,6 +283,43 @@ def test_moving_d_suits_batches_of_very_different_scale(correlated):
     _, wanted = oracle.statistics(batch, 1, "contiguous", 5, 1e-8)
     ratio = np.linalg.norm(deconv) / np.linalg.norm(wanted)
     assert 1 < ratio < 2
+
+
+def test_a_d_that_is_always_new_is_averaged_at_unit_scale(batches):
+    layer = keras_deconv.DeconvDense(2, momentum=MOMENTUM, epsilon=EPSILON)
+    directions, deviation = np.eye(3), 1.0
+    for batch in batches:
+        layer(batch, training=True)
+        _, (deconv,) = oracle.statistics(batch, 1, "contiguous", 5, EPSILON)
+        scale = 3 / np.trace(deconv)
+        directions = average(directions, deconv * scale)
+        deviation = average(deviation, scale)
+    compare.assert_close(layer.moving_deconv, (directions / deviation)[None])
+
+
+@pytest.mark.parametrize("update_every", [None, 8])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_averages_stand_a_batch_of_few_rows(update_every, rows, correlated):
+    """Its D is up to 300 times that of others."""
+    inputs = correlated(64 * 40 + rows, 8)
+    layer = keras_deconv.DeconvDense(2, update_every=update_every)
+    for start in range(0, len(inputs) - rows, 64):
+        layer(inputs[start : start + 64], training=True)
+    before = ops.copy(layer.moving_deconv)
+    layer(inputs[-rows:], training=True)
+    (step,) = to_numpy([layer.moving_deconv - before])
+    assert np.abs(step).max() < 0.5 * np.abs(to_numpy([before])).max()
+
+
+@pytest.mark.parametrize("update_every", [None, 8])
+def test_averages_soon_suit_inputs_of_any_scale(update_every, correlated):
+    layer = keras_deconv.DeconvDense(2, update_every=update_every)
+    inputs = 100 * correlated(64, 8)
+    for _ in range(10):
+        trained = layer(inputs, training=True)
+    given, wanted = to_numpy([layer(inputs), trained])
+    spread = given.std(axis=0) / wanted.std(axis=0)
+    assert 0.5 < spread.min() <= spread.max() < 4
 
 
 @pytest.mark.parametrize(
