@@ -123,7 +123,8 @@ def mean_and_variance(rows: Any) -> tuple[Any, Any]:
     return mean, ops.sum(ops.square(rows - mean), axis=0) / count
 
 
-@functools.cache
+# Maps of any sizes may come by.
+@functools.lru_cache(maxsize=1024)
 def _torch_constant(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],

@@ -1,7 +1,11 @@
 """Statistics of deconvolution layers from data alone."""
 
+import warnings
+from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
@@ -14,6 +18,8 @@ from keras_deconv._types import Tensor
 from keras_deconv.layers import RunningStatistics
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._copy import copy_model
+from keras_deconv.transforms._structure import Address
+from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import places
 
@@ -42,6 +48,10 @@ def recalibrate(
     Returns:
         A copy of the model with other statistics.
 
+    Warns:
+        UserWarning: If batches have statistics that are not finite. These
+            are left out.
+
     Raises:
         ValueError: If there is no batch, or `average` is unknown.
     """
@@ -53,7 +63,7 @@ def recalibrate(
     check_model(model)
     inputs = _Inputs(batches, again=False)
     copy = copy_model(model)
-    found = _statistics_of(copy, trainable_only=True)
+    found = _statistics_of(copy, lambda place: place.layer.trainable)
     collected = _run(copy, found, inputs, in_training=True)
     for statistics, moments in collected:
         if average == "covariance":
@@ -66,21 +76,24 @@ def recalibrate(
     return copy
 
 
-def warm_start(model: Any, batches: Iterable[Any]) -> None:
+def warm_start(
+    model: Any, addresses: Container[Address], batches: Iterable[Any]
+) -> None:
     """Sets statistics from data, and kernels so that predictions stay.
 
     The kernels become D^-1 of what they were, the biases take in the mean.
 
     Args:
-        model: Its statistics are zero and the identity, and its layers have
-            biases; it is changed.
+        model: It is changed.
+        addresses: Of the layers that it is for: their statistics are zero and
+            the identity, and they have biases.
         batches: As in `recalibrate`. Read twice if a layer whitens twice.
     """
-    inputs = _Inputs(batches, again=True)
-    found = _statistics_of(model)
-    depth = max((order for _, _, order in found), default=-1)
+    found = _statistics_of(model, lambda place: place.address in addresses)
+    depth = max((order for _, order in found), default=0)
+    inputs = _Inputs(batches, again=depth > 0)
     for order in range(depth + 1):
-        now = [each for each in found if each[2] == order]
+        now = [each for each in found if each[1] == order]
         for statistics, moments in _run(model, now, inputs, False):
             deconv = statistics.batch.root(
                 ops.convert_to_tensor(moments.covariance)
@@ -93,11 +106,12 @@ class _Moments:
     """Averages over batches, in float64: of covariance and mean, and of D.
 
     Batches are merged with Chan's formula, which centres each on its own
-    mean first.
+    mean first. Those that are not finite are left out, and counted.
     """
 
     def __init__(self) -> None:
         self.rows = 0
+        self.left_out = 0
         self.batches = 0
         self.mean: Any = 0.0
         self.covariance: Any = 0.0
@@ -105,6 +119,9 @@ class _Moments:
 
     def add(self, rows: int, mean: Any, covariance: Any, deconv: Any) -> None:
         mean, covariance = map(_array, (mean, covariance))
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            self.left_out += 1
+            return
         total = self.rows + rows
         share = rows / total
         step = mean - self.mean
@@ -135,11 +152,12 @@ class _Inputs:
     """
 
     def __init__(self, batches: Any, *, again: bool) -> None:
-        if hasattr(batches, "shape"):
+        is_mapping = isinstance(batches, Mapping)
+        if hasattr(batches, "shape") or is_mapping or not _is_iterable(batches):
             raise ValueError(
                 "Data must be an iterable of batches, such as a list of arrays "
-                "or a data set. Received: one array of shape "
-                f"{batches.shape}"
+                "or a data set. Received: "
+                f"{_describe(batches)}"
             )
         # A list is several inputs, as Keras has it; but from a loader of
         # PyTorch it is inputs and targets, as Keras has it too.
@@ -157,26 +175,26 @@ class _Inputs:
 
 
 def _statistics_of(
-    model: Any, trainable_only: bool = False
-) -> list[tuple[str, RunningStatistics, int]]:
-    """Returns path and order of all statistics in built layers."""
+    model: Any, is_meant: Callable[[Place], bool]
+) -> list[tuple[RunningStatistics, int]]:
+    """Returns all statistics in some built layers, and their order there."""
     return [
-        (place.path, statistics, order)
+        (statistics, order)
         for place in places(model)
         if isinstance(place.layer, Whitening) and place.layer.built
-        if place.layer.trainable or not trainable_only
+        if is_meant(place)
         for order, statistics in enumerate(place.layer.all_statistics())
     ]
 
 
 def _run(
     model: Any,
-    found: Iterable[tuple[str, RunningStatistics, int]],
+    found: Iterable[tuple[RunningStatistics, int]],
     inputs: Iterable[Any],
     in_training: bool,
 ) -> list[tuple[RunningStatistics, _Moments]]:
     """Collects the moments of all inputs of some statistics."""
-    collected = [(statistics, _Moments()) for _, statistics, _ in found]
+    collected = [(statistics, _Moments()) for statistics, _ in found]
     is_empty = True
     try:
         for statistics, moments in collected:
@@ -191,6 +209,12 @@ def _run(
         raise ValueError(
             "There must be at least one batch to estimate statistics from. "
             "Received: no batch"
+        )
+    if left_out := max((each.left_out for _, each in collected), default=0):
+        warnings.warn(
+            "Batches must have finite statistics in every layer; those that "
+            f"have not are left out. Received: {left_out} of them",
+            stacklevel=4,
         )
     # What no batch has reached stays as it was.
     return [(each, moments) for each, moments in collected if moments.rows]
@@ -209,6 +233,19 @@ def _observer(
         return statistics.moving_values()
 
     return observe
+
+
+def _is_iterable(value: Any) -> bool:
+    # A `keras.utils.PyDataset` has no `__iter__`.
+    return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape"):
+        return f"one array of shape {value.shape}"
+    if isinstance(value, Mapping):
+        return f"one dict with the keys {list(value)}"
+    return repr(value)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -33,6 +33,7 @@ from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import own_weights
 from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._trace import Call
 from keras_deconv.transforms._trace import trace
 
 Action: TypeAlias = Literal[
@@ -199,6 +200,10 @@ class Choice:
             return f"it is {adapter.rstrip(',')}"
         if options.preserving and isinstance(layer, TRANSPOSED):
             return "no bias stands for the mean of its input"
+        if not layer.trainable and not options.preserving:
+            return "not trainable: its D would stay the identity"
+        if any(isinstance(each.layer, keras.layers.RNN) for each in place.way):
+            return "called once for each time step"
         return None
 
     def _settings(self, place: Place) -> dict[str, Any] | None:
@@ -266,13 +271,10 @@ class Choice:
                 action, reason = "fold", f"into {feeding.name}"
             else:
                 action, reason = "freeze", "no convolution can take it in"
-                after = Cost(0, before.parameters, before.flops / 2)
-        elif left := [
-            source.name
-            for source in self._sources[id(layer)]
-            if source is not None and not self._removes(source)
-        ]:
-            action, reason = "keep", f"{left[0]} is left as it is"
+                channels = layer.moving_mean.shape[0]
+                after = Cost(0, 2 * channels, before.flops / 2)
+        elif left := self._left_around(layer):
+            action, reason = "keep", f"{left.name} is left as it is"
             after = before
         return self._make_entry(place, action, reason, {}, False, before, after)
 
@@ -287,14 +289,32 @@ class Choice:
             or matches(include, place)
         )
 
-    def _removes(self, feeding: Any) -> bool:
-        """Returns whether a built normalization is removed.
+    def _left_around(self, norm: Any) -> Any:
+        """Returns the layer for which a normalization stays, or None.
 
-        It stays where the layer that feeds it stays.
+        It stays where the layer with a kernel that feeds it stays: directly,
+        or as the last one before it with outputs of its rank. At the start
+        of a model, the next one decides.
         """
-        if isinstance(feeding, Whitening):
-            return True
-        return self._why_left(self._places[id(feeding)]) is None
+        near = [each for each in self._sources[id(norm)] if _has_kernel(each)]
+        calls = self._record.calls
+        for index, call in enumerate(calls):
+            if near or call.layer is not norm:
+                continue
+            before = [
+                each for each in reversed(calls[:index])
+                if _has_kernel(each.layer)
+            ]
+            alike = [each for each in before if _is_like(each, call)]
+            after = [each for each in calls[index:] if _has_kernel(each.layer)]
+            near = [each.layer for each in (*alike, *after, *before)[:1]]
+        return next((each for each in near if not self._whitens(each)), None)
+
+    def _whitens(self, layer: Any) -> bool:
+        """Returns whether a layer with a kernel whitens, or will."""
+        if type(layer) not in TWINS:
+            return isinstance(layer, Whitening)
+        return self._why_left(self._places[id(layer)]) is None
 
     def _gains_bias(self, layer: Any) -> bool:
         """Returns whether a layer loses its normalization, and has no bias."""
@@ -315,6 +335,24 @@ class Choice:
     def _make_entry(self, place: Place, *rest: Any) -> Entry:
         kind = type(place.layer).__name__
         return Entry(place.path, place.address, kind, *rest)
+
+
+def _has_kernel(layer: Any) -> bool:
+    """Returns whether a layer mixes channels, or may."""
+    if layer is None or layer._layers:
+        return False
+    if isinstance(layer, BATCH_NORM | keras.layers.PReLU):
+        return False
+    return type(layer) in TWINS or any(
+        sum(size > 1 for size in weight.shape) > 1 for weight in layer.weights
+    )
+
+
+def _is_like(call: Call, other: Call) -> bool:
+    """Returns whether a layer puts out what another one could take."""
+    shapes = (getattr(each, "shape", ()) for each in (call.outputs, other.inputs))
+    ranks = {len(shape) for shape in shapes}
+    return len(ranks) == 1
 
 
 def _tied_weights(layers: Iterable[Any]) -> set[int]:

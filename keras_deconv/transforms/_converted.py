@@ -19,6 +19,7 @@ import keras
 from keras_deconv.transforms._steps import STEPS
 from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
+from keras_deconv.transforms._structure import build_configs
 from keras_deconv.transforms._structure import describe
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import places
@@ -67,15 +68,25 @@ class Converted(keras.layers.Layer):
 
     Attributes:
         made_from: The serialized original.
+        built_inside: What the layers in the original were built from: it may
+            not say itself, where it takes several inputs.
         steps_taken: The steps since then, addresses from here.
     """
 
     made_from: dict[str, Any]
+    built_inside: list[tuple[Address, dict[str, Any]]]
     steps_taken: list[Step]
+
+    # A class of the user may take arguments, or note its subclasses.
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        pass
 
     def get_config(self) -> dict[str, Any]:
         return {
             "made_from": self.made_from,
+            "built_inside": [
+                [list(address), config] for address, config in self.built_inside
+            ],
             "steps": [
                 [list(address), name, arguments]
                 for address, name, arguments in self.steps_taken
@@ -84,8 +95,8 @@ class Converted(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        with keras.saving.custom_object_scope(cls.plain_objects()):
-            layer = rebuild(config["made_from"])
+        with _known(cls.plain_objects()):
+            layer = rebuild(config["made_from"], config.get("built_inside", ()))
         # One round for each conversion: a layer may be converted again.
         for steps in _rounds(config["steps"]):
             take_steps(layer, steps)
@@ -108,6 +119,24 @@ class Converted(keras.layers.Layer):
         # The class of this object cannot be found by its name.
         _, arguments = super().__reduce__()
         return Converted._unpickle_model, arguments
+
+
+@contextlib.contextmanager
+def _known(objects: dict[str, Any]) -> Iterator[None]:
+    """Has Keras find objects by their name for a while.
+
+    Not a scope of custom objects: it would hide those of an outer one.
+    """
+    registry = keras.saving.get_custom_objects()
+    before = dict(registry)
+    registry.update(objects)
+    try:
+        yield
+    finally:
+        for name in objects:
+            del registry[name]
+            if name in before:
+                registry[name] = before[name]
 
 
 def _rounds(steps: Iterable[Any]) -> list[list[Step]]:
@@ -155,21 +184,21 @@ def _mark(layer: Any) -> None:
     made_from.pop("compile_config", None)
     cls: Any = type(layer)
     layer.__class__ = _subclass(cls)
-    object.__setattr__(layer, "made_from", made_from)
-    object.__setattr__(layer, "steps_taken", [])
+    for name, value in (
+        ("made_from", made_from),
+        ("built_inside", build_configs(layer)),
+        ("steps_taken", []),
+    ):
+        object.__setattr__(layer, name, value)
 
 
 def unmark(model: Any) -> None:
     """Takes the memory of steps from containers that are as they were made.
 
-    Only what is as its own constructor makes it forgets.
+    Only what is as its own constructor makes it forgets. The classes of its
+    layers must be registered, or in scope.
     """
     made: dict[Address, Any] = {}
-    # Of this process, registered or not.
-    classes: dict[str, Any] = {}
-    for place in (Place((), "", model), *places(model)):
-        if isinstance(place.layer, Converted):
-            classes |= place.layer.plain_objects()
     for place in (Place((), "", model), *places(model)):
         layer, address = place.layer, place.address
         if not isinstance(layer, Converted):
@@ -180,12 +209,13 @@ def unmark(model: Any) -> None:
         if outer:
             fresh = layer_at(made[outer[0]], address[len(outer[0]) :])
         else:
-            with keras.saving.custom_object_scope(classes):
-                fresh = rebuild(layer.made_from, safe_mode=False)
-            made[address] = fresh
+            fresh = made[address] = rebuild(
+                layer.made_from, layer.built_inside, safe_mode=False
+            )
         if describe(fresh) == describe(layer):
             layer.__class__ = type(fresh)
-            del layer.__dict__["made_from"], layer.__dict__["steps_taken"]
+            for name in ("made_from", "built_inside", "steps_taken"):
+                del layer.__dict__[name]
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def copy_model(model: Any) -> Any:
 
 def _rebuild(model: Any) -> Any:
     with _named_functions(model) as functions:
-        objects = _objects_of(model) | functions
+        objects = objects_of(model) | functions
         with keras.saving.custom_object_scope(objects):
             config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
@@ -92,7 +92,7 @@ def _named_functions(model: Any) -> Iterator[dict[str, Any]]:
             layer.function = function
 
 
-def _objects_of(model: Any) -> dict[str, Any]:
+def objects_of(model: Any) -> dict[str, Any]:
     """Returns the classes and functions that a configuration may name.
 
     Keras finds its own by module: two of them may have the same name, as the

@@ -46,7 +46,12 @@ class Conversion(Plan):
             )
             model = plan._convert()
         if self.calibration_data is not None:
-            warm_start(model, self.calibration_data)
+            new = {
+                entry.address
+                for entry in plan.entries
+                if entry.action == "deconvolve"
+            }
+            warm_start(model, new, self.calibration_data)
         return model
 
     def _convert(self) -> Any:

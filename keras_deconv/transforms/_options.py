@@ -9,10 +9,12 @@ from typing import Literal
 from typing import TypeAlias
 from typing import get_args
 
+from keras_deconv._checks import check_flag
 from keras_deconv.layers import PRESETS
 from keras_deconv.transforms._selection import FAST_RULES
 from keras_deconv.transforms._selection import Rule
 from keras_deconv.transforms._selection import Selector
+from keras_deconv.transforms._selection import lasting
 from keras_deconv.transforms._steps import TWINS
 
 BatchNorm: TypeAlias = Literal["remove", "fold", "keep"]
@@ -45,19 +47,14 @@ def check_options(
 ) -> Options:
     """Returns the options, or raises an error that says what is wrong."""
     settings = dict(settings or {})
-    if preset is not None and preset not in PRESETS:
+    check_flag("dense", dense)
+    if preset is not None and preset not in list(PRESETS):
         raise ValueError(
             f"`preset` must be one of {tuple(PRESETS)}. "
             f"Received: preset={preset!r}"
         )
-    rules = rules if isinstance(rules, str) else tuple(rules)
     if not isinstance(rules, str):
-        for rule in rules:
-            if not (isinstance(rule, tuple) and len(rule) == 2):
-                raise ValueError(
-                    "A rule must be a pair of a selector and settings. "
-                    f"Received: {rule!r}"
-                )
+        rules = _check_rules(rules)
     known = set().union(*(cls.setting_names() for cls in TWINS.values()))
     given: list[Mapping[str, Any]] = [settings]
     if not isinstance(rules, str):
@@ -84,13 +81,30 @@ def check_options(
             "Received: batch_norm='remove'"
         )
     return Options(
-        include,
-        exclude,
+        lasting(include),
+        lasting(exclude),
         rules,
-        bool(dense),
+        dense,
         batch_norm,
         calibration_data is not None,
         {} if preset is None else PRESETS[preset],
         () if preset == "paper" else FAST_RULES,
         settings,
     )
+
+
+def _check_rules(rules: Any) -> tuple[Rule, ...]:
+    """Returns rules that may be read more than once."""
+    if not isinstance(rules, Iterable):
+        raise ValueError(
+            "`rules` must be a list of (selector, settings), or a name. "
+            f"Received: rules={rules!r}"
+        )
+    rules = tuple(rules)
+    for rule in rules:
+        if not (isinstance(rule, tuple) and len(rule) == 2):
+            raise ValueError(
+                "A rule must be a pair of a selector and settings. "
+                f"Received: {rule!r}"
+            )
+    return tuple((lasting(selector), changes) for selector, changes in rules)

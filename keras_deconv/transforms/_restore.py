@@ -15,6 +15,7 @@ from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._converted import unmark
 from keras_deconv.transforms._copy import copy_model
+from keras_deconv.transforms._copy import objects_of
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import places
@@ -62,7 +63,8 @@ def restore(model: Any, *, example: Any = None) -> Any:
         restored = _restore(model, givers)
         if not givers or predict_alike(model, restored, example):
             break
-    unmark(restored)
+    with keras.saving.custom_object_scope(objects_of(restored)):
+        unmark(restored)
     return restored
 
 

@@ -25,6 +25,15 @@ Selector: TypeAlias = (
 Rule: TypeAlias = tuple[Selector, Mapping[str, Any] | None]
 
 
+def lasting(selector: Selector | None) -> Selector | None:
+    """Returns a selector that may be read more than once."""
+    if isinstance(selector, str | re.Pattern | type) or callable(selector):
+        return selector
+    if isinstance(selector, Iterable):
+        return [lasting(each) for each in selector]  # type: ignore[misc]
+    return selector
+
+
 def matches(selector: Selector, place: Place) -> bool:
     """Returns whether a selector selects a layer.
 

@@ -2,7 +2,9 @@
 
 import copy
 import warnings
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +94,30 @@ def own_weights(layer: Any) -> list[Any]:
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
-def rebuild(config: dict[str, Any], **options: Any) -> Any:
+def build_configs(model: Any) -> list[tuple[Address, dict[str, Any]]]:
+    """Returns what every built layer inside of a model is built from."""
+    return [
+        (place.address, config)
+        for place in places(model)
+        if place.layer.built and (config := place.layer.get_build_config())
+    ]
+
+
+def rebuild(
+    config: dict[str, Any],
+    inside: Iterable[tuple[Sequence[int], dict[str, Any]]] = (),
+    **options: Any,
+) -> Any:
     """Returns the object of a serialized configuration, built throughout.
 
     A layer without a `build` of its own builds those inside when it is first
     called. Keras warns of it, and leaves them unbuilt.
+
+    Args:
+        config: The configuration.
+        inside: `build_configs` of the original. Without it, layers are called
+            that have one input: of several, Keras keeps but the first shape.
+        **options: Of `keras.saving.deserialize_keras_object`.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`build\(\)` was called on layer")
@@ -104,6 +125,10 @@ def rebuild(config: dict[str, Any], **options: Any) -> Any:
         layer = keras.saving.deserialize_keras_object(
             copy.deepcopy(config), **options
         )
+    for address, build_config in inside:
+        found = layer_at(layer, tuple(address))
+        if not found.built:
+            found.build_from_config(build_config)
     for each in (layer, *(place.layer for place in places(layer))):
         shape = (each.get_build_config() or {}).get("input_shape")
         # Of a dict of shapes, Keras notes the keys.

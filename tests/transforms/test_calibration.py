@@ -1,5 +1,8 @@
 """Folding of batch normalization, warm start, and recalibration."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -222,6 +225,8 @@ def test_recalibration_leaves_frozen_layers():
     [
         ([], "at least one batch"),
         (np.zeros((2, 12, 12, 3), "float32"), "an iterable of batches"),
+        ({"image": np.zeros((2, 12, 12, 3))}, "one dict with the keys"),
+        (5, "an iterable of batches.*5"),
     ],
 )
 def test_bad_data(data, message):
@@ -235,3 +240,54 @@ def test_bad_data(data, message):
 def test_unknown_average():
     with pytest.raises(ValueError, match=r"`average` must be one of.*'mode'"):
         recalibrate(deconvolutionize(networks.sequential()), [], average="mode")
+
+
+@pytest.mark.filterwarnings("ignore:.*has nothing to convert")
+def test_layers_that_were_deconvolved_before_keep_their_statistics(correlated):
+    data = correlated(32, 6, 6, 3)
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(4, 3, name="second")(x))
+    once = deconvolutionize(model, include="first", calibration_data=[data])
+    twice = deconvolutionize(once, calibration_data=[data])
+    again = deconvolutionize(twice, calibration_data=[data])
+    wanted = ops.convert_to_numpy(model(data))
+    for twin in (once, twice, again):
+        compare.assert_close(twin(data), wanted, 1e-4)
+
+
+def test_batches_with_nan_are_left_out(correlated):
+    data = correlated(2, 16, 6, 6, 3)
+    bad = np.where(data[0] > 2, np.float32(np.nan), data[0])
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
+    wanted = ops.convert_to_numpy(model(data[0]))
+    with pytest.warns(UserWarning, match="left out. Received: 1 of them"):
+        twin = deconvolutionize(model, calibration_data=[bad, *data])
+    compare.assert_close(twin(data[0]), wanted, 1e-4)
+    with pytest.warns(UserWarning, match="left out. Received: 1 of them"):
+        other = recalibrate(twin, [bad, *data])
+    clean = recalibrate(twin, list(data))
+    for mine, wanted in zip(
+        other.get_weights(), clean.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, wanted)
+
+
+def test_a_generator_is_not_kept_where_one_pass_is_enough():
+    data = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
+    alive = []
+
+    def generate():
+        for _ in range(8):
+            batch = data.astype("float32")
+            alive.append(weakref.ref(batch))
+            yield batch
+            del batch
+            gc.collect()
+            assert sum(each() is not None for each in alive) <= 3
+
+    deconvolutionize(model, calibration_data=generate())
+    assert len(alive) == 8
