@@ -339,6 +339,8 @@ class Choice:
 
 def _has_kernel(layer: Any) -> bool:
     """Returns whether a layer mixes channels, or may."""
+    if isinstance(layer, keras.layers.RNN):
+        return True  # Some backends do not call its cell.
     if layer is None or layer._layers:
         return False
     if isinstance(layer, BATCH_NORM | keras.layers.PReLU):
