@@ -189,7 +189,13 @@ class Whitening(keras.layers.Layer):
     def _add_bias(self, outputs: Tensor, bias: Tensor) -> Tensor:
         if self._channels_first:
             bias = ops.reshape(bias, (-1, *(1,) * (len(outputs.shape) - 2)))
-        return ops.add(outputs, ops.cast(bias, self.compute_dtype))
+        rounded = ops.cast(bias, self.compute_dtype)
+        outputs = ops.add(outputs, rounded)
+        if self.compute_dtype != self.statistics_dtype:
+            # It takes off the mean, which may be far larger than what is left.
+            rest = ops.stop_gradient(bias - ops.cast(rounded, bias.dtype))
+            outputs = ops.add(outputs, ops.cast(rest, self.compute_dtype))
+        return outputs
 
     @property
     def _channels_first(self) -> bool:

@@ -360,3 +360,19 @@ def test_schedule_takes_maps_of_any_size(correlated):
     compare.assert_close(loss, np.mean(outputs**2))
     if can_convolve():
         assert layer(np.zeros((0, 5, 5, 3), "float32")).shape[0] == 0
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_half_precision_takes_off_what_the_mean_adds(training, dtype, rng):
+    """A rounded kernel makes something else of a large mean."""
+    inputs = (np.round(rng.normal(size=(64, 4, 4, 8)) * 8) / 8 + 8).astype(
+        "float32"
+    )
+    layer = DeconvConv2D(16, 1, dtype=dtype, momentum=0.0, sampling_stride=1)
+    layer(inputs, training=True)
+    outputs = layer(inputs, training=training)
+    outputs = to_numpy(ops.cast(outputs, "float32"))
+    offset = np.abs(outputs.mean(axis=(0, 1, 2)))
+    limit = 2e-3 if dtype == "mixed_bfloat16" else 3e-4
+    assert (offset < limit * outputs.std(axis=(0, 1, 2))).all()
