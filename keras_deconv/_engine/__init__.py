@@ -11,6 +11,7 @@ from keras_deconv._engine._functions import traced_once
 from keras_deconv._engine._gradients import as_constant
 from keras_deconv._engine._gradients import gradients_are_in_order
 from keras_deconv._engine._gradients import with_gradient
+from keras_deconv._engine._gradients import with_sizes_of_gradient
 from keras_deconv._engine._known import Numbers
 from keras_deconv._engine._known import cond
 from keras_deconv._engine._precision import full_precision
@@ -60,4 +61,5 @@ __all__ = [
     "warn_of_triton",
     "where",
     "with_gradient",
+    "with_sizes_of_gradient",
 ]

@@ -34,6 +34,27 @@ def with_gradient(
     return call(inputs)
 
 
+def with_sizes_of_gradient(inputs: Any) -> Any:
+    """Returns inputs whose gradient has their sizes, as far as XLA can tell.
+
+    TensorFlow hands a branch's gradient the sizes that the branch has computed
+    as numbers, of which XLA knows but the largest: it has no convolution of
+    such a gradient.
+    """
+    is_known = None not in inputs.shape[1:]
+    if keras.backend.backend() != "tensorflow" or is_known:
+        return inputs
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def call(inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
+        return tf.identity(inputs), lambda upstream: tf.reshape(
+            upstream, tf.shape(inputs)
+        )
+
+    return call(inputs)
+
+
 def as_constant(variable: Any) -> Any:
     """Returns the value of a variable, as it stays for a gradient.
 

@@ -15,6 +15,7 @@ from keras_deconv._engine import lerp
 from keras_deconv._engine import recomputed
 from keras_deconv._engine import reshape
 from keras_deconv._engine import where
+from keras_deconv._engine import with_sizes_of_gradient
 from keras_deconv._types import Tensor
 from keras_deconv.layers._moments import BatchMoments
 from keras_deconv.layers._moments import Samples
@@ -166,7 +167,9 @@ class RunningStatistics:
             # anew.
             numbers = (numbers[0] - 1, *numbers[1:])
         is_thawed, is_due = self._read_schedule(*numbers)
-        moments = self.batch(inputs, is_due, self.last is not None)
+        moments = self.batch(
+            with_sizes_of_gradient(inputs), is_due, self.last is not None
+        )
         last = None if self.last is None else ops.convert_to_tensor(self.last)
 
         def due() -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from keras import ops
 
 import compare
 import family
+import keras_deconv
 import gradients
 
 BACKEND = keras.backend.backend()
@@ -220,6 +221,26 @@ def test_unknown_sizes_train_and_predict(make):
         compare.assert_close(
             model(inputs), ops.convert_to_numpy(model.layers[1](folded))
         )
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="PyTorch and JAX know all sizes"
+)
+def test_unknown_sizes_train_compiled(correlated):
+    """XLA has no convolution of a gradient whose sizes it does not know."""
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(2, 3),
+            keras_deconv.DeconvConv2D(2, 3, update_every=8),
+        ]
+    )
+    model.compile("sgd", "mse", jit_compile=True)
+    # The size of the first batch is known when the step is traced.
+    for size in (8, 9):
+        inputs = correlated(2, size, size, 3)
+        targets = np.zeros((2, size - 4, size - 4, 2))
+        assert math.isfinite(model.train_on_batch(inputs, targets))
 
 
 # All layers ask their flag in one place, and compiling five times takes long.
