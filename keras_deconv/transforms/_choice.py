@@ -123,6 +123,11 @@ class Choice:
         """Returns where a layer is, by indices."""
         return self._places[id(layer)].address
 
+    def is_called(self, entry: Entry) -> bool:
+        """Returns whether the model calls a layer."""
+        place = next(p for p in self._found if p.address == entry.address)
+        return bool(self._record.calls_of(place.layer))
+
     def _choose_rules(self) -> Sequence[Rule]:
         rules = self.options.rules
         if isinstance(rules, str):

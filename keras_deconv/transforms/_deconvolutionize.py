@@ -7,6 +7,7 @@ from typing import Any
 from keras_deconv.transforms._batch_norm import affine
 from keras_deconv.transforms._batch_norm import take_in
 from keras_deconv.transforms._calibrate import warm_start
+from keras_deconv.transforms._choice import Entry
 from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._copy import copy_model
@@ -17,6 +18,8 @@ from keras_deconv.transforms._selection import Rule
 from keras_deconv.transforms._selection import Selector
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._trace import predict_alike
+from keras_deconv.transforms._trace import trace
+from keras_deconv.transforms._trace import zeros_for
 
 
 class Conversion(Plan):
@@ -27,7 +30,8 @@ class Conversion(Plan):
     def apply(self) -> Any:
         """Returns the converted model; the one it is made from stays.
 
-        Warns if there is nothing to convert.
+        Warns if there is nothing to convert, and if code of the model uses
+        layers in ways that a conversion does not see.
         """
         if not self.converts:
             warnings.warn(
@@ -45,14 +49,51 @@ class Conversion(Plan):
                 self.model, self.options, self.example, trusting=False
             )
             model = plan._convert()
+        new = [each for each in plan.entries if each.action == "deconvolve"]
+        self._warn_of_lost_layers(model, new)
         if self.calibration_data is not None:
-            new = {
-                entry.address
-                for entry in plan.entries
-                if entry.action == "deconvolve"
-            }
-            warm_start(model, new, self.calibration_data)
+            addresses = {entry.address for entry in new}
+            warm_start(model, addresses, self.calibration_data)
+            self._warn_of_other_predictions(model)
         return model
+
+    def _warn_of_lost_layers(self, model: Any, new: Iterable[Entry]) -> None:
+        """Warns if code goes on calling layers that were replaced."""
+        called = {id(call.layer) for call in trace(model, self.example).calls}
+        lost = [
+            entry.path
+            for entry in new
+            if self._choice.is_called(entry)
+            and id(layer_at(model, entry.address)) not in called
+        ]
+        if lost:
+            warnings.warn(
+                "Layers must be called as attributes of what they are in, or "
+                "in a graph: a closure or `functools.partial` of the model "
+                "goes on calling the plain ones. Exclude such layers, or "
+                f"change the code. Received: {', '.join(lost)}",
+                stacklevel=3,
+            )
+
+    def _warn_of_other_predictions(self, model: Any) -> None:
+        is_alike = predict_alike(
+            self.model, model, self.example, tolerance=0.05
+        )
+        if not is_alike and not self._has_moving_state():
+            warnings.warn(
+                f"Model '{self.model.name}' and its twin do not predict the "
+                "same, which `calibration_data` is for. Code that uses the "
+                "kernel of a layer, as tied weights do, sees another one: "
+                "exclude such layers",
+                stacklevel=3,
+            )
+
+    def _has_moving_state(self) -> bool:
+        """Returns whether a call changes what the model predicts next."""
+        copy = copy_model(self.model)
+        inputs = zeros_for(copy) if self.example is None else self.example
+        copy(inputs, training=False)
+        return not predict_alike(self.model, copy, self.example)
 
     def _convert(self) -> Any:
         model = copy_model(self.model)

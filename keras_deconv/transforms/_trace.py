@@ -129,13 +129,17 @@ def wrapped_calls(
                 layer.__dict__["call"] = own[id(layer)]
 
 
-def predict_alike(a: Any, b: Any, example: Any = None) -> bool:
+def predict_alike(
+    a: Any, b: Any, example: Any = None, tolerance: float = _TOLERANCE
+) -> bool:
     """Returns whether two models predict the same, but for rounding.
 
     Args:
         a: A built model.
         b: One of the same inputs.
         example: Inputs; by default noise of the sizes that `trace` takes.
+        tolerance: Largest difference of outputs, relative to how much they
+            vary.
     """
     if example is None:
         rng = np.random.default_rng(0)
@@ -151,7 +155,7 @@ def predict_alike(a: Any, b: Any, example: Any = None) -> bool:
         *(keras.tree.flatten(call_alone(each, example)) for each in (a, b)),
         strict=True,
     )
-    return all(_are_alike(*map(_array, pair)) for pair in pairs)
+    return all(_are_alike(*map(_array, pair), tolerance) for pair in pairs)
 
 
 def zeros_for(model: Any, samples: int = 1) -> Any:
@@ -194,8 +198,8 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(value), "float64")
 
 
-def _are_alike(a: np.ndarray, b: np.ndarray) -> bool:
+def _are_alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     """Compares with what depends on the sample, not with a large bias."""
     spread = np.abs(a - a.mean(axis=0)).max() if len(a) > 1 else np.abs(a).max()
-    allowed = _TOLERANCE * spread + _ROUNDING * np.abs(a).max()
+    allowed = tolerance * spread + _ROUNDING * np.abs(a).max()
     return bool(np.abs(a - b).max() <= allowed)

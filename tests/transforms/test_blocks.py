@@ -153,3 +153,49 @@ def test_classes_that_list_their_subclasses(data):
     assert Registry.known == {"listed": Listed}
     assert isinstance(twin.layers[-1], Listed)
     assert np.isfinite(ops.convert_to_numpy(fold(twin)(data))).all()
+
+
+class Captures(keras.Model):
+    """Calls one layer by a function of its own, and one by its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = conv = layers.Conv2D(4, 3, name="captured")
+        self.head = layers.Conv2D(4, 3, name="named")
+        self.function = lambda x: conv(x)
+
+    def call(self, x):
+        return self.head(self.function(x))
+
+    def get_config(self):
+        return {}
+
+
+def test_captured_layers_are_told(data):
+    model = Captures()
+    model(data)
+    with pytest.warns(UserWarning, match="Received: captured$"):
+        deconvolutionize(model)
+
+
+class Tied(keras.Model):
+    """An autoencoder whose decoder is the kernel of its encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.flat = layers.Flatten()
+        self.encoder = layers.Dense(5, name="encoder")
+
+    def call(self, x):
+        code = self.encoder(self.flat(x))
+        return ops.matmul(code, ops.transpose(self.encoder.kernel))
+
+    def get_config(self):
+        return {}
+
+
+def test_kernels_used_by_code_are_told(data):
+    model = Tied()
+    model(data)
+    with pytest.warns(UserWarning, match="do not predict the same"):
+        deconvolutionize(model, calibration_data=[data])
