@@ -121,7 +121,10 @@ class RunningStatistics:
         So that what is taken off for the mean is what the mean adds: else
         each filter is off by what its rounding makes of the mean.
         """
-        dtype, compute_dtype = self.layer.statistics_dtype, self.layer.compute_dtype
+        dtype, compute_dtype = (
+            self.layer.statistics_dtype,
+            self.layer.compute_dtype,
+        )
         if dtype == compute_dtype:
             return kernel
         constant = ops.stop_gradient(kernel)
@@ -370,7 +373,9 @@ class RunningStatistics:
         kernel = self._cast(kernel)
         with full_precision():
             new, others = (
-                deconv_ops.unfold(each, bias, *self.moving_values(), self.blocks)
+                deconv_ops.unfold(
+                    each, bias, *self.moving_values(), self.blocks
+                )
                 for each in (kernel, self._rounded(kernel))
             )
         return new[0], others[1]

@@ -307,7 +307,8 @@ class Choice:
             if near or call.layer is not norm:
                 continue
             before = [
-                each for each in reversed(calls[:index])
+                each
+                for each in reversed(calls[:index])
                 if _has_kernel(each.layer)
             ]
             alike = [each for each in before if _is_like(each, call)]
@@ -357,7 +358,9 @@ def _has_kernel(layer: Any) -> bool:
 
 def _is_like(call: Call, other: Call) -> bool:
     """Returns whether a layer puts out what another one could take."""
-    shapes = (getattr(each, "shape", ()) for each in (call.outputs, other.inputs))
+    shapes = (
+        getattr(each, "shape", ()) for each in (call.outputs, other.inputs)
+    )
     ranks = {len(shape) for shape in shapes}
     return len(ranks) == 1
 

@@ -198,7 +198,9 @@ def deconvolutionize(
     every `Dense` becomes its deconvolution layer with the same name and the
     same weights, and every `BatchNormalization` is removed (network
     deconvolution, section 4). A convolution that fed a `BatchNormalization`
-    gets a bias in return. All else is copied: the twin has the class of
+    gets a bias in return. Layers that are not trainable, whose D would never
+    move, are left without `calibration_data`, as are cells of recurrent layers.
+    All else is copied: the twin has the class of
     `model`, and names, attributes, trainable flags, dtype policies and
     shared layers. `model` itself is left as it is; the twin shares no
     weights with it and is not compiled.
@@ -237,8 +239,8 @@ def deconvolutionize(
             convolution before it, and where that cannot be, to a constant
             scale and offset; the function stays. `"keep"`. The default is
             `"remove"`, with `calibration_data` `"fold"`, with the rules
-            `"stem"` `"keep"`. One that is fed by a convolution that is left
-            stays in any case but `"fold"`, a subclass of
+            `"stem"` `"keep"`. One stays in any case but `"fold"` where the
+            last layer with a kernel before it is left; a subclass of
             `BatchNormalization` in any case.
         calibration_data: An iterable of batches of inputs, or of tuples of
             inputs and targets (PyTorch's `DataLoader` too). Mean and D of

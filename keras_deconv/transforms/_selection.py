@@ -25,13 +25,11 @@ Selector: TypeAlias = (
 Rule: TypeAlias = tuple[Selector, Mapping[str, Any] | None]
 
 
-def lasting(selector: Selector | None) -> Selector | None:
-    """Returns a selector that may be read more than once."""
-    if isinstance(selector, str | re.Pattern | type) or callable(selector):
+def lasting(selector: Any) -> Any:
+    """Returns a selector, or None, that may be read more than once."""
+    if isinstance(selector, str) or not isinstance(selector, Iterable):
         return selector
-    if isinstance(selector, Iterable):
-        return [lasting(each) for each in selector]  # type: ignore[misc]
-    return selector
+    return [lasting(each) for each in selector]
 
 
 def matches(selector: Selector, place: Place) -> bool:

@@ -155,7 +155,10 @@ def predict_alike(
         *(keras.tree.flatten(call_alone(each, example)) for each in (a, b)),
         strict=True,
     )
-    return all(_are_alike(*map(_array, pair), tolerance) for pair in pairs)
+    return all(
+        _are_alike(_array(left), _array(right), tolerance)
+        for left, right in pairs
+    )
 
 
 def zeros_for(model: Any, samples: int = 1) -> Any:

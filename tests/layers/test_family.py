@@ -9,8 +9,8 @@ from keras import ops
 
 import compare
 import family
-import keras_deconv
 import gradients
+import keras_deconv
 
 BACKEND = keras.backend.backend()
 each_layer = pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Blocks as people write them: of several inputs, and not registered."""
 
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_unregistered_blocks(wrap, data, tmp_path):
 class Registry(layers.Layer):
     """Notes its subclasses by an argument that they must give."""
 
-    known = {}
+    known: ClassVar = {}
 
     def __init_subclass__(cls, *, key, **kwargs):
         super().__init_subclass__(**kwargs)
