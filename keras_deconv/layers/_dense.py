@@ -92,9 +92,4 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     def _linear(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         # As in Keras's class, which takes whole numbers too.
         inputs = ops.cast(inputs, self.compute_dtype)
-        if len(inputs.shape) == 2:
-            return deconv_ops.product(inputs, kernel)
-        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
-        outputs = deconv_ops.product(rows, kernel)
-        shape = (*ops.shape(inputs)[:-1], kernel.shape[-1])
-        return ops.reshape(outputs, shape)
+        return deconv_ops.product_of_rows(inputs, kernel)

@@ -40,6 +40,7 @@ from keras_deconv.ops._mean_patch import mean_patch
 from keras_deconv.ops._newton_schulz import sqrt_pair
 from keras_deconv.ops._patches import sampled_patches
 from keras_deconv.ops._product import product
+from keras_deconv.ops._product import product_of_rows
 
 __all__ = [
     "FEWEST",
@@ -61,6 +62,7 @@ __all__ = [
     "pool_means",
     "pool_variances",
     "product",
+    "product_of_rows",
     "rows",
     "sampled_patches",
     "scatter",
