@@ -21,7 +21,7 @@ BELOW = {
     "_engine": {"_types"},
     "ops": {"_types", "_checks", "_engine"},
     "layers": {"_types", "_checks", "_engine", "ops"},
-    "transforms": {"_types", "_engine", "ops", "layers"},
+    "transforms": {"_types", "_checks", "_engine", "ops", "layers"},
     "callbacks": {"_types", "ops", "layers"},
     "models": set(),
     "visualization": {"_types", "ops", "layers"},
