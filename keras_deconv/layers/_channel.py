@@ -140,7 +140,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             kernel, bias = statistics(seen, training, _identity(channels), None)
             kernel = ops.cast(kernel[0], self.compute_dtype)
             part = deconv_ops.product_of_rows(part, kernel)
-            parts.append(ops.add(part, ops.cast(bias, self.compute_dtype)))
+            parts.append(self._add(part, bias))
             start += channels
         outputs = ops.concatenate(parts, axis=-1)
         if self._channels_first:

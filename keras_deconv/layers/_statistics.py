@@ -108,28 +108,13 @@ class RunningStatistics:
                 inputs, training, deconv_ops.split_kernel(kernel, self.blocks)
             )
             return deconv_ops.merge_folded(
-                self._rounded(folded),
+                folded,
                 bias,
                 mean,
                 self.blocks,
                 tuple(kernel.shape),
+                self.layer.compute_dtype,
             )
-
-    def _rounded(self, kernel: Tensor) -> Tensor:
-        """Returns a kernel as the layer multiplies with it, in half precision.
-
-        So that what is taken off for the mean is what the mean adds: else
-        each filter is off by what its rounding makes of the mean.
-        """
-        dtype, compute_dtype = (
-            self.layer.statistics_dtype,
-            self.layer.compute_dtype,
-        )
-        if dtype == compute_dtype:
-            return kernel
-        constant = ops.stop_gradient(kernel)
-        rounded = ops.cast(ops.cast(constant, compute_dtype), dtype)
-        return kernel + (rounded - constant)
 
     def whiten(
         self, inputs: Tensor, training: bool | None, kernel: Tensor
@@ -355,30 +340,26 @@ class RunningStatistics:
     def fold(self, kernel: Any, bias: Any) -> tuple[Tensor, Tensor]:
         """Folds the averages into kernel and bias, in the statistics' dtype."""
         kernel, bias = self._cast(kernel), self._cast(bias)
-        mean, deconv = self.moving_values()
         with full_precision():
-            folded = deconv_ops.product(
-                deconv, deconv_ops.split_kernel(kernel, self.blocks)
+            return deconv_ops.fold(
+                kernel,
+                bias,
+                *self.moving_values(),
+                self.blocks,
+                self.layer.compute_dtype,
             )
-            new, others = (
-                deconv_ops.merge_folded(
-                    each, bias, mean, self.blocks, tuple(kernel.shape)
-                )
-                for each in (folded, self._rounded(folded))
-            )
-        return new[0], others[1]
 
     def unfold(self, kernel: Any, bias: Any) -> tuple[Tensor, Tensor]:
         """Returns kernel and bias that the moving values fold to these."""
         kernel = self._cast(kernel)
         with full_precision():
-            new, others = (
-                deconv_ops.unfold(
-                    each, bias, *self.moving_values(), self.blocks
-                )
-                for each in (kernel, self._rounded(kernel))
+            return deconv_ops.unfold(
+                kernel,
+                bias,
+                *self.moving_values(),
+                self.blocks,
+                self.layer.compute_dtype,
             )
-        return new[0], others[1]
 
     def _cast(self, weight: Any) -> Any:
         if weight is None:

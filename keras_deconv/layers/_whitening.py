@@ -189,6 +189,10 @@ class Whitening(keras.layers.Layer):
     def _add_bias(self, outputs: Tensor, bias: Tensor) -> Tensor:
         if self._channels_first:
             bias = ops.reshape(bias, (-1, *(1,) * (len(outputs.shape) - 2)))
+        return self._add(outputs, bias)
+
+    def _add(self, outputs: Tensor, bias: Tensor) -> Tensor:
+        """Returns outputs with a bias that has more bits than they."""
         rounded = ops.cast(bias, self.compute_dtype)
         outputs = ops.add(outputs, rounded)
         if self.compute_dtype != self.statistics_dtype:

@@ -1,5 +1,6 @@
 """Implicit deconvolution: whitening moved from the input into the kernel."""
 
+import keras
 from keras import ops
 
 from keras_deconv._engine import gradients_are_in_order
@@ -18,6 +19,7 @@ def fold(
     mean: Tensor,
     deconv: Tensor,
     blocks: Blocks,
+    dtype: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Folds mean and D into a kernel and a bias.
 
@@ -32,13 +34,17 @@ def fold(
         mean: `(matrices, F)`.
         deconv: D, `(matrices, F, F)`.
         blocks: The blocks of the layer.
+        dtype: What `D w` is rounded to before it is multiplied with inputs,
+            if that is less than it has. What is taken off for the mean is
+            what a rounded kernel makes of it; else each filter is off.
 
     Returns:
-        `D w` in the shape of `kernel`, and `b - mean D w`, `(O,)`.
+        `D w` in the shape of `kernel`, not rounded, and `b - mean D w`,
+        `(O,)`.
     """
     kernel, deconv = map(ops.convert_to_tensor, (kernel, deconv))
     folded = product(deconv, split_kernel(kernel, blocks))
-    return merge_folded(folded, bias, mean, blocks, tuple(kernel.shape))
+    return merge_folded(folded, bias, mean, blocks, tuple(kernel.shape), dtype)
 
 
 def merge_folded(
@@ -47,6 +53,7 @@ def merge_folded(
     mean: Tensor,
     blocks: Blocks,
     shape: tuple[int, ...],
+    dtype: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns what `fold` does, of a kernel that D is folded into.
 
@@ -56,13 +63,14 @@ def merge_folded(
         mean: `(matrices, F)`.
         blocks: The blocks of the layer.
         shape: Shape of the kernel, `(*kernel_size, C / groups, O)`.
+        dtype: As in `fold`.
     """
     kernel = merge_kernel(folded, blocks, shape)
     # The gradient keeps the kernel in any case, the one in blocks it need not.
     shift = (
-        _shift_in_order(mean, kernel, blocks)
+        _shift_in_order(mean, _rounded(kernel, dtype), blocks)
         if gradients_are_in_order()
-        else _shift(mean, folded, blocks)
+        else _shift(mean, _rounded(folded, dtype), blocks)
     )
     return kernel, -shift if bias is None else ops.subtract(bias, shift)
 
@@ -73,6 +81,7 @@ def unfold(
     mean: Tensor,
     deconv: Tensor,
     blocks: Blocks,
+    dtype: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns the kernel and bias that `fold` makes these of: its inverse.
 
@@ -86,16 +95,30 @@ def unfold(
         mean: `(matrices, F)`.
         deconv: D, `(matrices, F, F)`.
         blocks: The blocks of the layer.
+        dtype: As in `fold`.
 
     Returns:
         `D ** -1 kernel` in the shape of `kernel`, and `bias + mean kernel`,
         `(O,)`.
     """
     plain = split_kernel(kernel, blocks)
-    shift = _shift(mean, plain, blocks)
+    shift = _shift(mean, _rounded(plain, dtype), blocks)
     bias = shift if bias is None else ops.add(bias, shift)
     unfolded = ops.solve(deconv, plain)
     return merge_kernel(unfolded, blocks, tuple(kernel.shape)), bias
+
+
+def _rounded(kernel: Tensor, dtype: str | None) -> Tensor:
+    """Returns a kernel with the values that it has in a dtype.
+
+    The gradient is that of the kernel itself.
+    """
+    own = keras.backend.standardize_dtype(kernel.dtype)
+    if dtype in (None, own):
+        return kernel
+    constant = ops.stop_gradient(kernel)
+    rounded = ops.cast(ops.cast(constant, dtype), own)
+    return kernel + (rounded - constant)
 
 
 def _shift(mean: Tensor, kernel: Tensor, blocks: Blocks) -> Tensor:

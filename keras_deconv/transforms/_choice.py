@@ -1,5 +1,6 @@
 """What happens to each layer, and why."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -123,10 +124,9 @@ class Choice:
         """Returns where a layer is, by indices."""
         return self._places[id(layer)].address
 
-    def is_called(self, entry: Entry) -> bool:
+    def is_called(self, layer: Any) -> bool:
         """Returns whether the model calls a layer."""
-        place = next(p for p in self._found if p.address == entry.address)
-        return bool(self._record.calls_of(place.layer))
+        return bool(self._record.calls_of(layer))
 
     def _choose_rules(self) -> Sequence[Rule]:
         rules = self.options.rules
@@ -302,19 +302,27 @@ class Choice:
         of a model, the next one decides.
         """
         near = [each for each in self._sources[id(norm)] if _has_kernel(each)]
-        calls = self._record.calls
-        for index, call in enumerate(calls):
-            if near or call.layer is not norm:
-                continue
-            before = [
-                each
-                for each in reversed(calls[:index])
-                if _has_kernel(each.layer)
+        if not near:
+            near = [
+                self._kernel_by(index, call)
+                for index, call in enumerate(self._record.calls)
+                if call.layer is norm
             ]
-            alike = [each for each in before if _is_like(each, call)]
-            after = [each for each in calls[index:] if _has_kernel(each.layer)]
-            near = [each.layer for each in (*alike, *after, *before)[:1]]
-        return next((each for each in near if not self._whitens(each)), None)
+        return next(
+            (each for each in near if each and not self._whitens(each)), None
+        )
+
+    def _kernel_by(self, index: int, call: Call) -> Any:
+        """Returns the layer with a kernel next to a call, or None."""
+        calls = self._record.calls
+        near = itertools.chain(
+            (each for each in reversed(calls[:index]) if _is_like(each, call)),
+            calls[index + 1 :],
+            reversed(calls[:index]),
+        )
+        return next(
+            (each.layer for each in near if _has_kernel(each.layer)), None
+        )
 
     def _whitens(self, layer: Any) -> bool:
         """Returns whether a layer with a kernel whitens, or will."""

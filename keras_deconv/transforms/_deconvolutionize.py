@@ -63,7 +63,7 @@ class Conversion(Plan):
         lost = [
             entry.path
             for entry in new
-            if self._choice.is_called(entry)
+            if self._choice.is_called(layer_at(self.model, entry.address))
             and id(layer_at(model, entry.address)) not in called
         ]
         if lost:

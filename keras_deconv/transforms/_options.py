@@ -9,6 +9,7 @@ from typing import Literal
 from typing import TypeAlias
 from typing import get_args
 
+from keras_deconv._checks import check_choice
 from keras_deconv._checks import check_flag
 from keras_deconv.layers import PRESETS
 from keras_deconv.transforms._selection import FAST_RULES
@@ -48,11 +49,8 @@ def check_options(
     """Returns the options, or raises an error that says what is wrong."""
     settings = dict(settings or {})
     check_flag("dense", dense)
-    if preset is not None and preset not in list(PRESETS):
-        raise ValueError(
-            f"`preset` must be one of {tuple(PRESETS)}. "
-            f"Received: preset={preset!r}"
-        )
+    if preset is not None:
+        check_choice("preset", preset, tuple(PRESETS))
     if not isinstance(rules, str):
         rules = _check_rules(rules)
     known = set().union(*(cls.setting_names() for cls in TWINS.values()))

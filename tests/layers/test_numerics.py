@@ -362,14 +362,17 @@ def test_schedule_takes_maps_of_any_size(correlated):
         assert layer(np.zeros((0, 5, 5, 3), "float32")).shape[0] == 0
 
 
+@pytest.mark.parametrize(
+    "cls", [functools.partial(DeconvConv2D, 16, 1), ChannelDeconv]
+)
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("training", [True, False])
-def test_half_precision_takes_off_what_the_mean_adds(training, dtype, rng):
+def test_half_precision_takes_off_what_the_mean_adds(cls, training, dtype, rng):
     """A rounded kernel makes something else of a large mean."""
     inputs = (np.round(rng.normal(size=(64, 4, 4, 8)) * 8) / 8 + 8).astype(
         "float32"
     )
-    layer = DeconvConv2D(16, 1, dtype=dtype, momentum=0.0, sampling_stride=1)
+    layer = cls(dtype=dtype, momentum=0.0, sampling_stride=1)
     layer(inputs, training=True)
     outputs = layer(inputs, training=training)
     outputs = to_numpy(ops.cast(outputs, "float32"))
