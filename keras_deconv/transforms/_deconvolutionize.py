@@ -8,6 +8,7 @@ from keras_deconv.transforms._batch_norm import affine
 from keras_deconv.transforms._batch_norm import take_in
 from keras_deconv.transforms._calibrate import warm_start
 from keras_deconv.transforms._choice import Entry
+from keras_deconv.transforms._converted import Converted
 from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._copy import copy_model
@@ -17,6 +18,7 @@ from keras_deconv.transforms._plan import Plan
 from keras_deconv.transforms._selection import Rule
 from keras_deconv.transforms._selection import Selector
 from keras_deconv.transforms._structure import layer_at
+from keras_deconv.transforms._structure import places
 from keras_deconv.transforms._trace import predict_alike
 from keras_deconv.transforms._trace import trace
 from keras_deconv.transforms._trace import zeros_for
@@ -59,6 +61,9 @@ class Conversion(Plan):
 
     def _warn_of_lost_layers(self, model: Any, new: Iterable[Entry]) -> None:
         """Warns if code goes on calling layers that were replaced."""
+        inside = (place.layer for place in places(model))
+        if not any(isinstance(each, Converted) for each in (model, *inside)):
+            return  # All calls are in graphs.
         called = {id(call.layer) for call in trace(model, self.example).calls}
         lost = [
             entry.path
