@@ -8,10 +8,13 @@ from keras_deconv._engine._functions import is_recomputing
 from keras_deconv._engine._functions import recomputed
 from keras_deconv._engine._functions import run_abstractly
 from keras_deconv._engine._functions import traced_once
+from keras_deconv._engine._gradients import Rule
 from keras_deconv._engine._gradients import as_constant
 from keras_deconv._engine._gradients import gradients_are_in_order
+from keras_deconv._engine._gradients import has_forward_mode
 from keras_deconv._engine._gradients import with_gradient
 from keras_deconv._engine._gradients import with_sizes_of_gradient
+from keras_deconv._engine._gram import gram
 from keras_deconv._engine._known import Numbers
 from keras_deconv._engine._known import cond
 from keras_deconv._engine._precision import full_precision
@@ -35,6 +38,7 @@ from keras_deconv._engine._tensors import where
 
 __all__ = [
     "Numbers",
+    "Rule",
     "add_product",
     "all_reduce_sum",
     "as_constant",
@@ -45,7 +49,9 @@ __all__ = [
     "eye",
     "full_precision",
     "gradients_are_in_order",
+    "gram",
     "has_fast_eigh",
+    "has_forward_mode",
     "is_recomputing",
     "lerp",
     "may_reduce_in_branches",

@@ -3,33 +3,47 @@
 import functools
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import keras
 
 
-def with_gradient(
-    forward: Callable[[Any], tuple[Any, tuple[Any, ...]]],
-    backward: Callable[[tuple[Any, ...], Any], Any],
-    inputs: Any,
-) -> Any:
-    """Calls a function of a tensor whose gradient is given.
+class Rule(NamedTuple):
+    """A function of one tensor, and its gradient.
+
+    Attributes:
+        forward: Takes the tensor; returns the result, and tensors that the
+            gradient needs.
+        backward: Takes these and the gradient of the result, and returns that
+            of the tensor.
+    """
+
+    forward: Callable[[Any], tuple[Any, tuple[Any, ...]]]
+    backward: Callable[[tuple[Any, ...], Any], Any]
+
+
+def with_gradient(rule: Rule, inputs: Any, again: Rule | None = None) -> Any:
+    """Calls a function whose gradient is given.
 
     `ops.custom_gradient` on PyTorch is none of those that `torch.func` takes.
 
     Args:
-        forward: Returns the result, and what the gradient needs.
-        backward: Takes these and the gradient of the result, and returns
-            that of the tensor.
+        rule: The function, by operations that have gradients themselves: the
+            gradient of its gradient is made of these.
         inputs: The tensor.
+        again: The same function in another way, which is taken where PyTorch
+            is to have the gradient of the gradient.
     """
     if keras.backend.backend() == "torch":
-        outputs, *_ = _torch_with_gradient().apply(inputs, forward, backward)
+        outputs, *_ = _torch_with_gradient().apply(
+            inputs, rule, rule if again is None else again
+        )
         return outputs
 
     @keras.ops.custom_gradient
     def call(inputs: Any) -> tuple[Any, Callable[..., Any]]:
-        outputs, kept = forward(inputs)
-        return outputs, lambda upstream: backward(kept, upstream)
+        outputs, kept = rule.forward(inputs)
+        return outputs, lambda upstream: rule.backward(kept, upstream)
 
     return call(inputs)
 
@@ -80,6 +94,22 @@ def gradients_are_in_order() -> bool:
     return bool(keras.backend.backend() != "torch")
 
 
+def has_forward_mode() -> bool:
+    """Whether derivatives are taken forward, too: by JAX.
+
+    Not through functions whose gradient is given.
+    """
+    return bool(keras.backend.backend() == "jax")
+
+
+def is_differentiated() -> bool:
+    """Whether PyTorch, in a pass back, is to have the gradient of that."""
+    import torch
+
+    # A compiled one cannot be differentiated once more in any case.
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 @functools.cache
 def _torch_with_gradient() -> Any:
     import torch
@@ -88,20 +118,29 @@ def _torch_with_gradient() -> Any:
         generate_vmap_rule = True
 
         @staticmethod
-        def forward(inputs: Any, forward: Any, backward: Any) -> Any:
-            outputs, kept = forward(inputs)
+        def forward(inputs: Any, rule: Rule, again: Rule) -> Any:
+            outputs, kept = rule.forward(inputs)
             return outputs, *kept
 
         @staticmethod
         def setup_context(context: Any, inputs: Any, output: Any) -> None:
+            tensor, *context.rules = inputs
             _, *kept = output
-            context.own_backward = inputs[2]
             context.mark_non_differentiable(*kept)
-            context.save_for_backward(*kept)
+            # They have no gradients: not to be made as zeros.
+            context.set_materialize_grads(False)
+            context.save_for_backward(tensor, *kept)
 
         @staticmethod
-        def backward(context: Any, upstream: Any, *kept: Any) -> Any:
-            found = context.own_backward(context.saved_tensors, upstream)
-            return found, None, None
+        def backward(context: Any, upstream: Any, *_: Any) -> Any:
+            if upstream is None:
+                return None, None, None
+            inputs, *kept = context.saved_tensors
+            rule, again = context.rules
+            if is_differentiated():
+                # Of what was kept, PyTorch does not know where it is from.
+                rule = again
+                _, kept = rule.forward(inputs)
+            return rule.backward(kept, upstream), None, None
 
     return WithGradient

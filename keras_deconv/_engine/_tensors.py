@@ -65,11 +65,14 @@ def eye(size: Any, like: Any) -> Any:
     return keras.ops.eye(size, dtype=like.dtype)
 
 
-def add_product(start: Any, x: Any, y: Any) -> Any:
-    """Returns `start + x @ y`: one operation of PyTorch for `(n, F, F)`."""
+def add_product(start: Any, x: Any, y: Any, factor: float = 1) -> Any:
+    """Returns `factor * start + x @ y`.
+
+    One operation of PyTorch for `(n, F, F)`.
+    """
     if keras.backend.backend() == "torch" and start.ndim == 3:
-        return start.baddbmm(x, y)
-    return start + x @ y
+        return start.baddbmm(x, y, beta=factor)
+    return (start if factor == 1 else factor * start) + x @ y
 
 
 def has_fast_eigh(matrix: Any) -> bool:

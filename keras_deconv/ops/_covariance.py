@@ -1,12 +1,13 @@
 """Mean and covariance of the columns."""
 
+import numpy as np
 from keras import ops
 
 from keras_deconv._engine import as_number
 from keras_deconv._engine import average
-from keras_deconv._engine import eye
+from keras_deconv._engine import constant
+from keras_deconv._engine import gram
 from keras_deconv._types import Tensor
-from keras_deconv.ops._product import product
 
 
 def mean(columns: Tensor) -> Tensor:
@@ -34,22 +35,11 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
 
 
 def scatter(columns: Tensor, mean: Tensor) -> Tensor:
-    """Returns `(X - mean)^T (X - mean)`: `(matrices, F, F)`."""
-    centred = centre(columns, mean)
-    # With G the gradient of a product X^T X, that of X is X (G + G^T). Left
-    # to itself, each factor would take a product of its own with all rows.
-    constant = ops.swapaxes(ops.stop_gradient(centred), -1, -2)
-    squares = product(constant, centred)
-    # Twice the scatter, with the gradient of the scatter.
-    twice = squares + ops.swapaxes(squares, -1, -2)
-    return twice - 0.5 * ops.stop_gradient(twice)
+    """Returns `(X - mean)^T (X - mean)`: `(matrices, F, F)`.
 
-
-def centre(columns: Tensor, mean: Tensor) -> Tensor:
-    """Returns `X - mean`, for a covariance."""
-    # The centred columns sum to zero, so moving the mean changes nothing to
-    # first order: its gradient is zero, and not worth a pass over all rows.
-    return ops.subtract(columns, ops.expand_dims(ops.stop_gradient(mean), 1))
+    The gradient takes the mean for that of the columns.
+    """
+    return gram(*map(ops.convert_to_tensor, (columns, mean)))
 
 
 def pool(
@@ -73,8 +63,7 @@ def pool(
     """
     total = ops.sum(counts)
     mean = pool_means(counts, means)
-    # Moving the mean changes nothing here either.
-    steps = means - ops.stop_gradient(mean)
+    steps = means - mean
     weighted = ops.reshape(counts, (-1, 1, 1)) * steps
     between = ops.einsum("pgf,pgh->gfh", weighted, steps)
     return mean, _with_ridge((scatters + between) / total, epsilon)
@@ -99,7 +88,12 @@ def pool_variances(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:
-    return covariance + epsilon * eye(covariance.shape[-1], like=covariance)
+    size = covariance.shape[-1]
+    return covariance + constant(_ridge, size, epsilon, like=covariance)
+
+
+def _ridge(size: int, epsilon: float) -> np.ndarray:
+    return epsilon * np.eye(size)
 
 
 def rows(columns: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from keras import ops
 
+from keras_deconv._engine import with_gradient
 from keras_deconv._types import Tensor
-from keras_deconv.ops._newton_schulz import normalize
+from keras_deconv.ops._normalize import of_any_scale
 from keras_deconv.ops._spectral import spectral
 
 
@@ -23,8 +24,8 @@ def eigh(matrix: Tensor, num_iterations: int) -> Tensor:
     Returns:
         `(..., F, F)`, symmetric up to rounding.
     """
-    matrix, root = normalize(matrix)
-    return spectral(matrix, _inverse_sqrt) / root
+    rule = of_any_scale(spectral(_inverse_sqrt))
+    return with_gradient(rule, ops.convert_to_tensor(matrix))
 
 
 def _inverse_sqrt(values: Tensor) -> tuple[Tensor, Tensor]:

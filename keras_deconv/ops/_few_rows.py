@@ -5,7 +5,6 @@ from typing import Any
 from keras import ops
 
 from keras_deconv._types import Tensor
-from keras_deconv.ops._covariance import centre
 from keras_deconv.ops._newton_schulz import iterate
 from keras_deconv.ops._product import product
 
@@ -50,7 +49,7 @@ def inverse_sqrt_of_rows(
     columns, mean = map(ops.convert_to_tensor, (columns, mean))
     count, features = ops.shape(columns)[1:]
     number = ops.cast(count, columns.dtype)
-    rows = centre(columns, mean) / ops.sqrt(number)
+    rows = (columns - ops.expand_dims(mean, 1)) / ops.sqrt(number)
     transposed = ops.swapaxes(rows, -2, -1)
     gram = product(rows, transposed)
     # The largest entry is taken out as in `normalize`, for the same reason.
@@ -66,7 +65,8 @@ def inverse_sqrt_of_rows(
     gram, corner = gram / norm, ridge / norm * identity
     upper = ops.concatenate([gram, ops.ones_like(gram) * identity], axis=-1)
     lower = ops.concatenate([ops.zeros_like(gram), corner], axis=-1)
-    _, z, _ = iterate(ops.concatenate([upper, lower], axis=-2), num_iterations)
+    start = ops.concatenate([upper, lower], axis=-2)
+    z = iterate(start, num_iterations).zs[-1]
     inner, rest = z[:, :count, count:], z[:, -1:, -1:]
     norm = norm * scale
     spanned = product(transposed, product(inner, rows)) / norm

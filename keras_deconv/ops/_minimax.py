@@ -5,7 +5,8 @@ import math
 from keras import ops
 
 from keras_deconv._types import Tensor
-from keras_deconv.ops._newton_schulz import normalize
+from keras_deconv.ops._normalize import normalize
+from keras_deconv.ops._normalize import symmetrized
 from keras_deconv.ops._product import product
 
 # The damping at which `(P + DELTA I) ** -1/2` has the gains of five
@@ -52,7 +53,7 @@ def minimax(matrix: Tensor, num_iterations: int) -> Tensor:
             "stands for five Newton-Schulz steps. "
             f"Received: num_iterations={num_iterations!r}"
         )
-    p, root = normalize(matrix)
+    p, root = normalize(symmetrized(matrix))
     p = (p + DELTA * ops.eye(p.shape[-1], dtype=p.dtype)) / (1 + DELTA)
     z = _polynomial(p, *FIRST)
     p = product(z, product(z, p))

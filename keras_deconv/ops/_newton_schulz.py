@@ -1,24 +1,40 @@
 """Inverse square root by coupled Newton-Schulz iteration."""
 
-import functools
-from typing import TypeAlias
+from typing import NamedTuple
 
 from keras import ops
 
+from keras_deconv._engine import Rule
 from keras_deconv._engine import add_product
 from keras_deconv._engine import eye
 from keras_deconv._engine import has_fast_eigh
+from keras_deconv._engine import has_forward_mode
+from keras_deconv._engine import with_gradient
 from keras_deconv._types import Tensor
+from keras_deconv.ops._normalize import normalize
+from keras_deconv.ops._normalize import of_any_scale
+from keras_deconv.ops._normalize import symmetrized
 from keras_deconv.ops._product import product
-from keras_deconv.ops._spectral import spectral
+from keras_deconv.ops._spectral import newton_schulz_of_eigenvalues
 
 # Where eigenvalues take less time than the products, and lose no digits: what
 # many steps amplify most is their rounding.
 _FEWEST, _MOST = 4, 8
 
-# A function of the eigenvalues, `(..., F)`, and its divided differences,
-# `(..., F, F)`.
-_Pair: TypeAlias = tuple[Tensor, Tensor]
+
+class Iterates(NamedTuple):
+    """What the iteration comes by, with the first step first.
+
+    Attributes:
+        y: Before the last step: -1/2 of what is called Y below. That rounds
+            nothing, and leaves T a sum.
+        zs: Z after each step.
+        ts: T of each step; that of the first is Z after it.
+    """
+
+    y: Tensor
+    zs: list[Tensor]
+    ts: list[Tensor]
 
 
 def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
@@ -43,17 +59,21 @@ def newton_schulz(matrix: Tensor, num_iterations: int) -> Tensor:
         matrix: `(..., F, F)`, symmetric positive definite.
         num_iterations: Steps, at least 1. Costs `3 * num_iterations - 3`
             products: the first step multiplies with no identity, the last
-            computes no Y.
+            computes no Y. The gradient costs `5 * num_iterations - 5`.
 
     Returns:
         `(..., F, F)`, symmetric up to rounding.
     """
-    start, root = normalize(matrix)
-    if _FEWEST <= num_iterations <= _MOST and has_fast_eigh(start):
-        steps = functools.partial(_on_eigenvalues, num_iterations)
-        return spectral(start, steps) / root
-    _, z, _ = iterate(start, num_iterations)
-    return z / root
+    if has_forward_mode():
+        start, root = normalize(symmetrized(matrix))
+        return iterate(start, num_iterations).zs[-1] / root
+    matrix = ops.convert_to_tensor(matrix)
+    by_products = of_any_scale(_by_products(num_iterations))
+    rule = by_products
+    if _FEWEST <= num_iterations <= _MOST and has_fast_eigh(matrix):
+        rule = of_any_scale(newton_schulz_of_eigenvalues(num_iterations))
+    # That of eigenvectors divides by differences of eigenvalues.
+    return with_gradient(rule, matrix, again=by_products)
 
 
 def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
@@ -72,75 +92,56 @@ def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
         `matrix ** 1/2` and `matrix ** -1/2`, each `(..., F, F)`.
     """
     start, root = normalize(matrix)
-    y, z, t = iterate(start, num_iterations)
-    return product(y, t) * (-2 * root), z / root
+    y, zs, ts = iterate(start, num_iterations)
+    return product(y, ts[-1]) * (-2 * root), zs[-1] / root
 
 
-def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Divides a matrix by its Frobenius norm.
-
-    Args:
-        matrix: `(..., F, F)`. One that holds a NaN or an infinity comes out
-            as NaN in both results, and so does one of zeros.
-
-    Returns:
-        `A / |A|_F`, `(..., F, F)`, and `|A|_F ** 1/2`, `(..., 1, 1)`.
-    """
-    matrix = ops.convert_to_tensor(matrix)
-    # In float32 the squares in the norm overflow from entries of 1e19 on,
-    # and vanish below 1e-19. Neither result depends on the scale that is
-    # taken out first, so the scale has no gradient: stopping it is exact.
-    largest = ops.abs(ops.stop_gradient(matrix))
-    scale = ops.max(largest, axis=(-2, -1), keepdims=True)
-    matrix = matrix / scale
-    norm = ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True))
-    return matrix / norm, ops.sqrt(norm) * ops.sqrt(scale)
-
-
-def iterate(y: Tensor, num_iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def iterate(y: Tensor, num_iterations: int) -> Iterates:
     """Iterates on a matrix that `normalize` returns.
 
     Args:
         y: `(..., F, F)`.
         num_iterations: Steps, at least 1.
-
-    Returns:
-        Y before the last step, Z after it, and the T of that step. Y is
-        -1/2 of what it is called above, all along: that rounds nothing, and
-        leaves T a sum.
     """
     three_halves = 1.5 * eye(ops.shape(y)[-1], like=y)
     # Of one shape, for TensorFlow adds up the gradient of what is broadcast.
     three_halves = ops.broadcast_to(three_halves, ops.shape(y))
     y = y * -0.5
-    z = t = three_halves + y
+    ts = [three_halves + y]
+    zs = ts[:]
     for _ in range(num_iterations - 1):
-        y = product(y, t)
-        t = add_product(three_halves, z, y)
-        z = product(t, z)
-    return y, z, t
+        y = product(y, ts[-1])
+        ts.append(add_product(three_halves, zs[-1], y))
+        zs.append(product(ts[-1], zs[-1]))
+    return Iterates(y, zs, ts)
 
 
-def _on_eigenvalues(num_iterations: int, values: Tensor) -> _Pair:
-    """Iterates on eigenvalues, for the Z of each and of each pair."""
-    y = values, ops.ones_like(values[..., None] - values[..., None, :])
-    z = t = _correction(y)
-    for _ in range(num_iterations - 1):
-        y = _times(y, t)
-        t = _correction(_times(z, y))
-        z = _times(t, z)
-    return z
+def _by_products(num_iterations: int) -> Rule:
+    """Returns the rule of the last Z.
 
+    Its derivative in a symmetric direction is symmetric, and its gradient is
+    that derivative in the direction of the upstream gradient. With `'` for
+    derivatives, from `T' = -Y' / 2` on, which Z after the first step has too,
 
-def _correction(f: _Pair) -> _Pair:
-    return 1.5 - 0.5 * f[0], -0.5 * f[1]
+        M = T' T,    N = M + M^T,    T' <- M T + T N - 3/2 N,
 
-
-def _times(f: _Pair, g: _Pair) -> _Pair:
-    """Returns the product, by a rule that divides by no difference.
-
-    The divided differences of `f g` are `f[a, b] g(b) + f(a) g[a, b]`.
+    for the next T is `(3 I - (3 I - 2 T) T^2) / 2`, and `Z' <- T' Z + T Z'`.
     """
-    left = f[1] * ops.expand_dims(g[0], -2)
-    right = ops.expand_dims(f[0], -1) * g[1]
-    return f[0] * g[0], left + right
+
+    def forward(start: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        _, zs, ts = iterate(start, num_iterations)
+        return zs[-1], (*zs[1:-1], *ts)
+
+    def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> Tensor:
+        ts = kept[-num_iterations:]
+        zs = (ts[0], *kept[:-num_iterations])
+        t_change = z_change = -0.5 * upstream
+        for z, before, t in zip(zs, ts, ts[1:], strict=False):
+            half = product(t_change, before)
+            both = half + ops.swapaxes(half, -2, -1)
+            t_change = add_product(both, half, before, factor=-1.5)
+            t_change = add_product(t_change, before, both)
+            z_change = add_product(product(t_change, z), t, z_change)
+        return z_change
+
+    return Rule(forward, backward)
