@@ -1,6 +1,7 @@
 """Operations on tensors that are cheaper, or more exact, than `keras.ops`."""
 
 import functools
+import math
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -124,6 +125,25 @@ def mean_and_variance(rows: Any) -> tuple[Any, Any]:
     count = as_number(ops.shape(rows)[0], like=rows)
     mean = ops.sum(rows, axis=0) / count
     return mean, ops.sum(ops.square(rows - mean), axis=0) / count
+
+
+def norm_of_matrix(matrix: Any, order: float) -> Any:
+    """Returns the norm of all entries of `(..., F, F)`, `(..., 1, 1)`.
+
+    One operation of PyTorch, in place of two or three.
+
+    Args:
+        matrix: A tensor.
+        order: 2, or infinity for the largest.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.linalg.vector_norm(matrix, order, (-2, -1), keepdim=True)
+    ops = keras.ops
+    if math.isinf(order):
+        return ops.max(ops.abs(matrix), axis=(-2, -1), keepdims=True)
+    return ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True))
 
 
 # Maps of any sizes may come by.

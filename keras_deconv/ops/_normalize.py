@@ -1,8 +1,11 @@
 """Roots of matrices of any scale."""
 
+import math
+
 from keras import ops
 
 from keras_deconv._engine import Rule
+from keras_deconv._engine import norm_of_matrix
 from keras_deconv._types import Tensor
 
 
@@ -26,10 +29,9 @@ def normalize(matrix: Tensor) -> tuple[Tensor, Tensor]:
     # In float32 the squares in the norm overflow from entries of 1e19 on,
     # and vanish below 1e-19. Neither result depends on the scale that is
     # taken out first, so the scale has no gradient: stopping it is exact.
-    largest = ops.abs(ops.stop_gradient(matrix))
-    scale = ops.max(largest, axis=(-2, -1), keepdims=True)
+    scale = norm_of_matrix(ops.stop_gradient(matrix), math.inf)
     matrix = matrix / scale
-    norm = ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True))
+    norm = norm_of_matrix(matrix, 2)
     return matrix / norm, ops.sqrt(norm) * ops.sqrt(scale)
 
 
@@ -50,9 +52,9 @@ def of_any_scale(root: Rule) -> Rule:
         return result / scale, (start, scale, result, *kept)
 
     def backward(kept: tuple[Tensor, ...], upstream: Tensor) -> Tensor:
-        start, scale, result, *kept = kept
+        start, scale, result = kept[:3]
         upstream = symmetrized(upstream)
-        change = root.backward(tuple(kept), upstream)
+        change = root.backward(kept[3:], upstream)
         along = start * change + 0.5 * result * upstream
         along = ops.sum(along, axis=(-2, -1), keepdims=True)
         # One by one: the third power of the scale may be too large.
