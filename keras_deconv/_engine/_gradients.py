@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import keras
 
+from keras_deconv._engine._precision import full_precision
+
 
 class Rule(NamedTuple):
     """A function of one tensor, and its gradient.
@@ -137,10 +139,12 @@ def _torch_with_gradient() -> Any:
                 return None, None, None
             inputs, *kept = context.saved_tensors
             rule, again = context.rules
-            if is_differentiated():
-                # Of what was kept, PyTorch does not know where it is from.
-                rule = again
-                _, kept = rule.forward(inputs)
-            return rule.backward(kept, upstream), None, None
+            # A pass back that is called with autocast has it too.
+            with full_precision():
+                if is_differentiated():
+                    # Of what was kept, PyTorch does not know where it is from.
+                    rule = again
+                    _, kept = rule.forward(inputs)
+                return rule.backward(tuple(kept), upstream), None, None
 
     return WithGradient

@@ -56,7 +56,9 @@ def _torch_gram() -> Any:
             if is_differentiated():
                 # Zeros, by which the result depends on the mean.
                 centred = centred + (mean.detach() - mean)[:, None]
-            return centred @ (upstream + upstream.mT), None
+            # A pass back that is called with autocast has it too.
+            with full_precision():
+                return centred @ (upstream + upstream.mT), None
 
     return Gram
 
