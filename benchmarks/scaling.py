@@ -45,7 +45,9 @@ SIZES = {
 }
 
 
-def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
+def make_forms(
+    channels: int, side: int, kernel: int, presets: Sequence[str]
+) -> dict[str, Any]:
     """Returns the convolution in every form, as a model.
 
     What goes before it learns, so that its inputs have a gradient.
@@ -56,7 +58,7 @@ def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
     x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
     normalized = keras.Model(inputs, x)
     forms = {BATCH_NORM: normalized}
-    for preset in keras_deconv.PRESETS:
+    for preset in presets:
         forms[f"deconvolution, {preset}"] = keras_deconv.deconvolutionize(
             normalized, preset=preset, warmup_steps=0
         )
@@ -65,7 +67,9 @@ def make_forms(channels: int, side: int, kernel: int) -> dict[str, Any]:
     return forms
 
 
-def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    axis: str, size: int, rounds: int, presets: Sequence[str]
+) -> list[dict[str, Any]]:
     """Returns one record for each form; a turn is a period of "fast"."""
     sizes = {**MIDDLE, axis: size}
     side, channels = sizes["side"], sizes["channels"]
@@ -78,7 +82,7 @@ def measure(axis: str, size: int, rounds: int) -> list[dict[str, Any]]:
         for _ in range(STEPS):
             float(model.train_on_batch(images, labels))
 
-    forms = make_forms(channels, side, sizes["kernel"])
+    forms = make_forms(channels, side, sizes["kernel"], presets)
     turns = take_turns(
         {name: partial(turn, model) for name, model in forms.items()},
         rounds,
@@ -142,6 +146,13 @@ def main() -> None:
         "--axes", nargs="+", choices=SIZES, default=tuple(SIZES)
     )
     parser.add_argument("--largest", type=float, default=float("inf"))
+    parser.add_argument(
+        "--presets",
+        nargs="+",
+        choices=keras_deconv.PRESETS,
+        default=tuple(keras_deconv.PRESETS),
+        help='D of "paper" has 7,744 features for kernels of 11',
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=result_path)
     options = parser.parse_args()
@@ -149,7 +160,8 @@ def main() -> None:
     output = options.output or Path(f"outputs/scaling_{backend}.json")
     command = (
         f"python benchmarks/scaling.py --axes {' '.join(options.axes)} "
-        f"--rounds {options.rounds} --largest {options.largest:g}"
+        f"--rounds {options.rounds} --largest {options.largest:g} "
+        f"--presets {' '.join(options.presets)}"
     )
     records: list[dict[str, Any]] = []
     for axis in options.axes:
@@ -157,7 +169,7 @@ def main() -> None:
             if size > options.largest:
                 continue
             keras.utils.clear_session()
-            records += measure(axis, size, options.rounds)
+            records += measure(axis, size, options.rounds, options.presets)
             write(output, QUESTION, command, records)
     plot(records).savefig(output.with_suffix(".png"), dpi=150)
     print(report(read(output)))
