@@ -33,6 +33,7 @@ from keras_deconv._engine._tensors import eye
 from keras_deconv._engine._tensors import has_fast_eigh
 from keras_deconv._engine._tensors import lerp
 from keras_deconv._engine._tensors import mean_and_variance
+from keras_deconv._engine._tensors import multiply
 from keras_deconv._engine._tensors import norm_of_matrix
 from keras_deconv._engine._tensors import reshape
 from keras_deconv._engine._tensors import where
@@ -57,6 +58,7 @@ __all__ = [
     "lerp",
     "may_reduce_in_branches",
     "mean_and_variance",
+    "multiply",
     "norm_of_matrix",
     "recomputed",
     "replica",

@@ -44,7 +44,7 @@ def _torch_gram() -> Any:
 
         @staticmethod
         def forward(centred: Any, mean: Any) -> Any:
-            return centred.mT @ centred
+            return centred.mT.bmm(centred)
 
         @staticmethod
         def setup_context(context: Any, inputs: Any, output: Any) -> None:
@@ -58,7 +58,7 @@ def _torch_gram() -> Any:
                 centred = centred + (mean.detach() - mean)[:, None]
             # A pass back that is called with autocast has it too.
             with full_precision():
-                return centred @ (upstream + upstream.mT), None
+                return centred.bmm(upstream + upstream.mT), None
 
     return Gram
 

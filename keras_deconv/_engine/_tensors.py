@@ -66,6 +66,13 @@ def eye(size: Any, like: Any) -> Any:
     return keras.ops.eye(size, dtype=like.dtype)
 
 
+def multiply(x: Any, y: Any) -> Any:
+    """Returns `x @ y`: one operation of PyTorch for `(n, F, F)`, not four."""
+    if keras.backend.backend() == "torch" and x.ndim == y.ndim == 3:
+        return x.bmm(y)
+    return x @ y
+
+
 def add_product(start: Any, x: Any, y: Any, factor: float = 1) -> Any:
     """Returns `factor * start + x @ y`.
 

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_deconv._engine import multiply
 from keras_deconv._engine import reshape
 from keras_deconv._types import Tensor
 
@@ -12,7 +13,7 @@ def product(x: Tensor, y: Tensor) -> Tensor:
     `keras.ops.matmul` computes float64 in float32 on PyTorch, where it also
     takes ten times as long to begin.
     """
-    return x @ y
+    return multiply(x, y)
 
 
 def product_of_rows(x: Tensor, y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ SCRIPTS = (
     Script("inference", "jax", SMALL, 7),
     Script("training_step", "torch", SMALL, 5),
     Script("step_parts", "torch", SMALL, 7),
+    Script("operations", "torch", "--network small --batch-size 2", 4),
     Script("scaling", "torch", "--axes kernel --largest 1 --rounds 1", 3),
     Script("guard", "tensorflow", "--batch-size 2 --rounds 1", 3),
     Script(
