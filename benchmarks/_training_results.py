@@ -222,6 +222,9 @@ def draw(runs: pd.DataFrame, folder: Path, title: str) -> Figure:
     axes = figure.subplots(1, 2)
     keys = [*SHOWN[1:], *NAMED]
     changing = [key for key in keys[2:] if runs[key].nunique() > 1]
+    if changing:
+        # So that a style stands for the same value with each normalization.
+        runs = runs.sort_values(changing, kind="stable")
     drawn: Counter[str] = Counter()
     for values, group in runs.groupby(keys, sort=False):
         found = dict(zip(keys, values, strict=True))
@@ -250,6 +253,7 @@ def draw(runs: pd.DataFrame, folder: Path, title: str) -> Figure:
         ax.set(xlabel="epoch", ylabel=name)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
-    axes[1].legend()
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure

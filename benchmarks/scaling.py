@@ -44,6 +44,13 @@ SIZES = {
     "kernel": (1, 3, 5, 7, 11),
 }
 
+COLORS = {
+    form: f"C{index}"
+    for index, form in enumerate(
+        (BATCH_NORM, *map("deconvolution, {}".format, keras_deconv.PRESETS))
+    )
+}
+
 
 def make_forms(
     channels: int, side: int, kernel: int, presets: Sequence[str]
@@ -127,7 +134,12 @@ def plot(records: Sequence[dict[str, Any]]) -> Figure:
                 for record in mine
                 if record["form"] == form
             ]
-            panel.loglog(*np.transpose(points), marker="o", label=form)
+            panel.loglog(
+                *np.transpose(points),
+                marker="o",
+                label=form,
+                color=COLORS[form],
+            )
         sizes = sorted({record["size"] for record in mine})
         panel.set_xticks(sizes, labels=sizes)
         panel.minorticks_off()
