@@ -54,16 +54,17 @@ def constant(make: Callable[..., Any], *arguments: Any, like: Any) -> Any:
     return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
 
 
-def eye(size: Any, like: Any) -> Any:
-    """`ops.eye`, which PyTorch need not make anew on each call.
+def eye(size: Any, like: Any, scale: float = 1) -> Any:
+    """`scale * ops.eye`, which PyTorch need not make anew on each call.
 
     Args:
         size: Of either axis.
         like: Has the dtype and the device that are wanted.
+        scale: On the diagonal.
     """
     if keras.backend.backend() == "torch":
-        return _torch_constant(np.eye, (size,), like.dtype, like.device)
-    return keras.ops.eye(size, dtype=like.dtype)
+        return _torch_constant(_eye, (size, scale), like.dtype, like.device)
+    return scale * keras.ops.eye(size, dtype=like.dtype)
 
 
 def multiply(x: Any, y: Any) -> Any:
@@ -151,6 +152,10 @@ def norm_of_matrix(matrix: Any, order: float) -> Any:
     if math.isinf(order):
         return ops.max(ops.abs(matrix), axis=(-2, -1), keepdims=True)
     return ops.sqrt(ops.sum(ops.square(matrix), axis=(-2, -1), keepdims=True))
+
+
+def _eye(size: int, scale: float) -> np.ndarray:
+    return scale * np.eye(size)
 
 
 # Maps of any sizes may come by.

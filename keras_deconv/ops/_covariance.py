@@ -1,11 +1,10 @@
 """Mean and covariance of the columns."""
 
-import numpy as np
 from keras import ops
 
 from keras_deconv._engine import as_number
 from keras_deconv._engine import average
-from keras_deconv._engine import constant
+from keras_deconv._engine import eye
 from keras_deconv._engine import gram
 from keras_deconv._types import Tensor
 
@@ -88,12 +87,8 @@ def pool_variances(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:
-    size = covariance.shape[-1]
-    return covariance + constant(_ridge, size, epsilon, like=covariance)
-
-
-def _ridge(size: int, epsilon: float) -> np.ndarray:
-    return epsilon * np.eye(size)
+    ridge = eye(covariance.shape[-1], like=covariance, scale=epsilon)
+    return covariance + ridge
 
 
 def rows(columns: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def iterate(y: Tensor, num_iterations: int) -> Iterates:
         y: `(..., F, F)`.
         num_iterations: Steps, at least 1.
     """
-    three_halves = 1.5 * eye(ops.shape(y)[-1], like=y)
+    three_halves = eye(ops.shape(y)[-1], like=y, scale=1.5)
     # Of one shape, for TensorFlow adds up the gradient of what is broadcast.
     three_halves = ops.broadcast_to(three_halves, ops.shape(y))
     y = y * -0.5
