@@ -80,6 +80,13 @@ def publish(
     print(report(read(output)))
 
 
+def add_ratios(records: Sequence[dict[str, Any]], figure: str) -> None:
+    """Adds to each form how a figure of it is to that of the normalized."""
+    (base,) = (r[figure] for r in records if r["form"] == BATCH_NORM)
+    for record in records:
+        record[f"ratio to {BATCH_NORM}"] = record[figure] / base
+
+
 def forms(name: str) -> dict[str, keras.Model]:
     """Returns a network in every form."""
     return {form: make_form(name, form) for form in FORMS}

@@ -23,9 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import keras_deconv
-from _networks import BATCH_NORM
 from _networks import FORMS
 from _networks import NETWORKS
+from _networks import add_ratios
 from _networks import batch
 from _networks import make_form
 from _networks import make_parser
@@ -114,9 +114,7 @@ def main() -> None:
         print(json.dumps(measure(name, options.form, batch_size)))
         return
     records = [measure_apart(name, form, batch_size) for form in FORMS]
-    (base,) = (r["peak, MiB"] for r in records if r["form"] == BATCH_NORM)
-    for record in records:
-        record[f"ratio to {BATCH_NORM}"] = record["peak, MiB"] / base
+    add_ratios(records, "peak, MiB")
     publish("memory", QUESTION, options, records)
 
 

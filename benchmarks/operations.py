@@ -18,7 +18,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 
-from _networks import BATCH_NORM
+from _networks import add_ratios
 from _networks import batch
 from _networks import forms
 from _networks import make_parser
@@ -92,9 +92,7 @@ def main() -> None:
             measure(form, model, batch(options.network, options.batch_size))
             for form, model in forms(options.network).items()
         ]
-    (base,) = (r["mean"] for r in records if r["form"] == BATCH_NORM)
-    for record in records:
-        record[f"ratio to {BATCH_NORM}"] = record["mean"] / base
+    add_ratios(records, "mean")
     publish("operations", QUESTION, options, records)
 
 

@@ -61,6 +61,25 @@ def test_autocast_leaves_statistics_alone(make, method, images):
 
 
 @on_torch
+@pytest.mark.parametrize("num_iterations", [2, 5])
+def test_autocast_of_the_pass_back_leaves_statistics_alone(num_iterations, rng):
+    import torch
+
+    columns = torch.tensor(rng.normal(size=(1, 50, 6)), dtype=torch.float32)
+    found = []
+    for enabled in (False, True):
+        inputs = columns.clone().requires_grad_()
+        mean = keras_deconv.ops.mean(inputs)
+        covariance = keras_deconv.ops.covariance(inputs, mean, 1e-3)
+        root = keras_deconv.ops.inverse_sqrt(covariance, num_iterations)
+        loss = root.square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss.backward()
+        found.append(inputs.grad)
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+@on_torch
 @pytest.mark.parametrize("update_every", [1, 8])
 def test_inference_before_training_in_one_gradient(update_every, images):
     import torch
