@@ -1,4 +1,4 @@
-"""Links between the documents lead somewhere: to a file, and a heading in it."""
+"""Links between documents lead somewhere: to a file, and a heading in it."""
 
 import pathlib
 import re
