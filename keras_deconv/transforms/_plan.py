@@ -1,6 +1,7 @@
 """What a conversion would do, layer by layer."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from typing import get_args
@@ -74,10 +75,16 @@ class Plan:
         from rich.table import Table
 
         before, after = self.totals()
+        common = {**self.options.preset, **self.options.settings}
+        caption = (
+            "MFLOPs: a training step's forward pass, per image, in batches of "
+            "128"
+        )
+        if common:
+            caption = f"Settings: {_differences(common, {})}\n{caption}"
         table = Table(
             title=f"{self.model.name}: {self._count()}",
-            caption="MFLOPs: a training step's forward pass, per image, in "
-            "batches of 128",
+            caption=caption,
             show_footer=True,
         )
         table.add_column("layer", "total", overflow="fold")
@@ -90,15 +97,15 @@ class Plan:
         ):
             table.add_column(name, _change(left, right), justify="right")
         for entry in self.entries:
-            what = " ".join(
-                filter(
-                    None, [entry.action, entry.reason and f"({entry.reason})"]
-                )
-            )
+            what = [
+                entry.action,
+                entry.reason and f"({entry.reason})",
+                _differences(entry.settings, common),
+            ]
             table.add_row(
                 entry.path,
                 entry.kind,
-                what,
+                " ".join(filter(None, what)),
                 _change(entry.before.parameters, entry.after.parameters),
                 _change(entry.before.buffers, entry.after.buffers),
                 _change(entry.before.flops / 1e6, entry.after.flops / 1e6),
@@ -123,6 +130,14 @@ class Plan:
             )
             or "no layer to convert"
         )
+
+
+def _differences(settings: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={value}"
+        for name, value in settings.items()
+        if name not in common or value != common[name]
+    )
 
 
 def _change(before: float, after: float) -> str:

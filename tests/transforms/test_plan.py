@@ -224,6 +224,18 @@ def test_plain_data_and_table():
         assert text in shown
 
 
+def test_table_has_settings_once_and_what_differs_by_layer():
+    rules = [("gate", {"num_iterations": 7, "epsilon": 0.5})]
+    lines = str(plan(mixed(), preset="paper", rules=rules)).splitlines()
+    (row,) = [line for line in lines if "gate" in line]
+    assert "num_iterations=7," in row
+    assert "block_size" not in row
+    (caption,) = [line for line in lines if "Settings: " in line]
+    assert "block_size=64" in caption
+    assert "num_iterations=5" in caption
+    assert "Settings: " not in str(plan(mixed()))
+
+
 def test_reasons():
     class Mine(layers.Conv2D):
         pass
