@@ -253,6 +253,20 @@ def test_constant_of_inference_mode_serves_a_gradient():
     assert weight.grad.tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="about PyTorch")
+def test_constant_of_an_export_is_not_kept():
+    import torch
+
+    class Ramp(torch.nn.Module):
+        def forward(self, inputs):
+            return inputs + _engine.constant(np.arange, 7, like=inputs)
+
+    torch.export.export(Ramp(), (torch.ones(7),))
+    found = _engine.constant(np.arange, 7, like=torch.ones(7))
+    assert type(found) is torch.Tensor
+    assert found.tolist() == list(range(7))
+
+
 @pytest.mark.parametrize("inside_a_graph", [False, True])
 def test_shared_function_and_its_gradient(inside_a_graph, rng):
     if inside_a_graph and BACKEND != "tensorflow":

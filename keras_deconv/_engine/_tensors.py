@@ -50,7 +50,7 @@ def constant(make: Callable[..., Any], *arguments: Any, like: Any) -> Any:
         like: A tensor, whose dtype and device are taken.
     """
     if keras.backend.backend() == "torch":
-        return _torch_constant(make, arguments, like.dtype, like.device)
+        return _torch_constant(make, arguments, like)
     return keras.ops.convert_to_tensor(make(*arguments), like.dtype)
 
 
@@ -63,7 +63,7 @@ def eye(size: Any, like: Any, scale: float = 1) -> Any:
         scale: On the diagonal.
     """
     if keras.backend.backend() == "torch":
-        return _torch_constant(_eye, (size, scale), like.dtype, like.device)
+        return _torch_constant(_eye, (size, scale), like)
     return scale * keras.ops.eye(size, dtype=like.dtype)
 
 
@@ -158,9 +158,19 @@ def _eye(size: int, scale: float) -> np.ndarray:
     return scale * np.eye(size)
 
 
-# Maps of any sizes may come by.
-@functools.lru_cache(maxsize=1024)
 def _torch_constant(
+    make: Callable[..., Any], arguments: tuple[Any, ...], like: Any
+) -> Any:
+    import torch
+
+    is_real = type(like) in (torch.Tensor, torch.nn.Parameter)
+    # Where tensors are only pretended, as in `torch.export`, so is this one,
+    # and is of no use to later calls.
+    make_one = _kept_constant if is_real else _new_constant
+    return make_one(make, arguments, like.dtype, like.device)
+
+
+def _new_constant(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     dtype: Any,
@@ -171,3 +181,7 @@ def _torch_constant(
     # One that is made in inference mode would be of no use to a gradient.
     with torch.inference_mode(False):
         return torch.as_tensor(make(*arguments), dtype=dtype, device=device)
+
+
+# Maps of any sizes may come by.
+_kept_constant = functools.lru_cache(maxsize=1024)(_new_constant)

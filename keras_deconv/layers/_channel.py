@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_deconv import ops as deconv_ops
 from keras_deconv._checks import check_choice
+from keras_deconv._engine import average
 from keras_deconv._engine import slice_axis
 from keras_deconv._types import DataFormat
 from keras_deconv._types import Tensor
@@ -139,6 +140,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             )
             kernel, bias = statistics(seen, training, _identity(channels), None)
             kernel = ops.cast(kernel[0], self.compute_dtype)
+            # Whole numbers too, as in `BatchNormalization`.
+            part = ops.cast(part, self.compute_dtype)
             part = deconv_ops.product_of_rows(part, kernel)
             parts.append(self._add(part, bias))
             start += channels
@@ -201,6 +204,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         return deconv_ops.sampled_patches(inputs, **self._points(inputs))
 
     def _mean_position(self, inputs: Tensor) -> Tensor:
+        if len(inputs.shape) == 2:
+            return ops.expand_dims(average(inputs, axis=0), -1)
         return deconv_ops.mean_patch(inputs, **self._points(inputs))
 
     def _scale_positions(self, inputs: Tensor) -> Tensor:

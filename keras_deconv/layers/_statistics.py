@@ -98,6 +98,9 @@ class RunningStatistics:
             if self.last is not None:
                 counted.append(self.last_variance)
             self._numbers = Numbers(*counted)
+            # What was read last, where PyTorch knows it, for a call that is
+            # computed again.
+            self._first_schedule: tuple[Any, Any] = (True, True)
 
     def __call__(
         self, inputs: Tensor, training: bool | None, kernel: Any, bias: Any
@@ -149,12 +152,13 @@ class RunningStatistics:
         a gradient needs takes a handful of nodes.
         """
         numbers = self._numbers.read()
+        is_thawed, is_due = self._read_schedule(*numbers)
         again = is_recomputing()
         if again:
-            # Those of the first call; the last D is as it was then, or made
-            # anew.
-            numbers = (numbers[0] - 1, *numbers[1:])
-        is_thawed, is_due = self._read_schedule(*numbers)
+            # The last D is as it was then, or made anew.
+            is_thawed, is_due = self._first_schedule
+        elif isinstance(is_due, bool):
+            self._first_schedule = is_thawed, is_due
         moments = self.batch(
             with_sizes_of_gradient(inputs), is_due, self.last is not None
         )

@@ -114,6 +114,8 @@ class Whitening(keras.layers.Layer):
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if getattr(self.dtype_policy, "quantization_mode", None) is not None:
+            raise self._unavailable("Quantization")
         warn_of_tf32()
         warn_of_triton()
         super().build(input_shape)

@@ -68,7 +68,8 @@ def inverse_sqrt_of_rows(
     start = ops.concatenate([upper, lower], axis=-2)
     z = iterate(start, num_iterations).zs[-1]
     inner, rest = z[:, :count, count:], z[:, -1:, -1:]
-    norm = norm * scale
-    spanned = product(transposed, product(inner, rows)) / norm
+    # One by one: their product may be too large.
+    spanned = product(transposed, product(inner, rows)) / scale / norm
     identity = ops.eye(features, dtype=columns.dtype)
-    return (spanned + rest * identity) / ops.sqrt(norm)
+    root = spanned + rest * identity
+    return root / ops.sqrt(scale) / ops.sqrt(norm)

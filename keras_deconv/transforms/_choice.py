@@ -245,6 +245,8 @@ class Choice:
         before = cost_of(layer, calls)
         bias = Cost(_outputs(layer) if gains else 0)
         twin = unbuilt_twin(layer, cls, **settings)
+        # Plain data, also where NumPy's numbers were given.
+        settings = {name: getattr(twin, name) for name in settings}
         after = before + bias + whitening(twin, layer, calls)
         return self._make_entry(
             place,

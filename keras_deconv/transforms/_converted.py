@@ -10,6 +10,7 @@ steps of the conversion.
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -59,7 +60,7 @@ def take_steps(model: Any, steps: Iterable[Step]) -> None:
     replace_layers(model, pairs)
     for owner, own_steps in taken:
         if isinstance(owner, Converted):
-            owner.steps_taken.extend(own_steps)
+            owner.conversions.append(own_steps)
 
 
 @keras.saving.register_keras_serializable(package="keras_deconv")
@@ -70,12 +71,13 @@ class Converted(keras.layers.Layer):
         made_from: The serialized original.
         built_inside: What the layers in the original were built from: it may
             not say itself, where it takes several inputs.
-        steps_taken: The steps since then, addresses from here.
+        conversions: The steps of each conversion since then, addresses from
+            here.
     """
 
     made_from: dict[str, Any]
     built_inside: list[tuple[Address, dict[str, Any]]]
-    steps_taken: list[Step]
+    conversions: list[list[Step]]
 
     # A class of the user may take arguments, or note its subclasses.
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -83,13 +85,18 @@ class Converted(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {
+            "name": self.name,
+            "trainable": self.trainable,
             "made_from": self.made_from,
             "built_inside": [
                 [list(address), config] for address, config in self.built_inside
             ],
-            "steps": [
-                [list(address), name, arguments]
-                for address, name, arguments in self.steps_taken
+            "conversions": [
+                [
+                    [list(address), name, arguments]
+                    for address, name, arguments in steps
+                ]
+                for steps in self.conversions
             ],
         }
 
@@ -97,9 +104,17 @@ class Converted(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Any:
         with _known(cls.plain_objects()):
             layer = rebuild(config["made_from"], config.get("built_inside", ()))
-        # One round for each conversion: a layer may be converted again.
-        for steps in _rounds(config["steps"]):
-            take_steps(layer, steps)
+        for steps in config["conversions"]:
+            take_steps(
+                layer,
+                [
+                    (tuple(address), name, arguments)
+                    for address, name, arguments in steps
+                ],
+            )
+        layer.name = config["name"]
+        if layer.trainable != config["trainable"]:
+            layer.trainable = config["trainable"]
         return layer
 
     @classmethod
@@ -139,19 +154,6 @@ def _known(objects: dict[str, Any]) -> Iterator[None]:
                 registry[name] = before[name]
 
 
-def _rounds(steps: Iterable[Any]) -> list[list[Step]]:
-    rounds: list[list[Step]] = []
-    seen: set[Address] = set()
-    for address, name, arguments in steps:
-        address = tuple(address)
-        if not rounds or address in seen:
-            rounds.append([])
-            seen = set()
-        seen.add(address)
-        rounds[-1].append((address, name, arguments))
-    return rounds
-
-
 @contextlib.contextmanager
 def _scope_of(layer: Any) -> Iterator[None]:
     """Gives new weights the paths of those that they replace."""
@@ -165,15 +167,13 @@ def _lists_layers(layer: Any) -> bool:
     """Returns whether the configuration of a layer lists those inside."""
     if type(layer) is keras.Sequential:
         return True
-    return (
-        isinstance(layer, keras.Function)
-        and {
-            "layers",
-            "input_layers",
-            "output_layers",
-        }
-        <= layer.get_config().keys()
-    )
+    if not isinstance(layer, keras.Function):
+        return False
+    with warnings.catch_warnings():
+        # This configuration is not stored.
+        warnings.filterwarnings("ignore", "The object being serialized incl")
+        keys = layer.get_config().keys()
+    return {"layers", "input_layers", "output_layers"} <= keys
 
 
 def _mark(layer: Any) -> None:
@@ -187,7 +187,7 @@ def _mark(layer: Any) -> None:
     for name, value in (
         ("made_from", made_from),
         ("built_inside", build_configs(layer)),
-        ("steps_taken", []),
+        ("conversions", []),
     ):
         object.__setattr__(layer, name, value)
 
@@ -214,7 +214,7 @@ def unmark(model: Any) -> None:
             )
         if describe(fresh) == describe(layer):
             layer.__class__ = type(fresh)
-            for name in ("made_from", "built_inside", "steps_taken"):
+            for name in ("made_from", "built_inside", "conversions"):
                 del layer.__dict__[name]
 
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import tempfile
 import types
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,10 +28,12 @@ def copy_model(model: Any) -> Any:
     Classes and functions come from this process, registered or not.
 
     Raises:
-        ValueError: If the configuration does not build the model again.
+        ValueError: If the configuration does not build the model again, or
+            two classes have one name.
     """
+    objects = objects_of(model)
     try:
-        copy = _rebuild(model)
+        copy, found = _rebuild(model, objects)
     except Exception as error:
         raise ValueError(
             "The model must be rebuilt by `from_config(get_config())` to be "
@@ -43,6 +46,7 @@ def copy_model(model: Any) -> Any:
         [Place((), "", each), *places(each)] for each in (model, copy)
     )
     for old, new in zip(olds, news, strict=True):
+        _copy_functions(old.layer, new.layer, found)
         _copy_state(old.layer, new.layer)
     # A container sets the flag of all its layers, so those come last.
     for old, new in zip(olds, news, strict=True):
@@ -51,45 +55,68 @@ def copy_model(model: Any) -> Any:
     return copy
 
 
-def _rebuild(model: Any) -> Any:
-    with _named_functions(model) as functions:
-        objects = objects_of(model) | functions
+def _rebuild(model: Any, objects: dict[str, Any]) -> tuple[Any, set[int]]:
+    """Returns a copy, and the identities of what it found by name."""
+    with _distinct_functions(model):
+        # A converted container knows functions by the names they had.
+        objects = objects | objects_of(model)
         with keras.saving.custom_object_scope(objects):
             config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     with keras.saving.custom_object_scope(objects):
         # The code in a Lambda comes from this process, not from a file.
-        return rebuild(config, safe_mode=False)
+        copy = rebuild(config, safe_mode=False)
+    return copy, {id(each) for each in objects.values()}
 
 
 @contextlib.contextmanager
-def _named_functions(model: Any) -> Iterator[dict[str, Any]]:
-    """Gives the anonymous functions of Lambda layers names for a while.
+def _distinct_functions(model: Any) -> Iterator[None]:
+    """Gives functions that layers hold names of their own for a while.
 
-    Keras stores one as code without the module that it refers to.
+    Keras stores an anonymous one as code without the module that it refers
+    to, and finds all others by their name, which several may have.
     """
-    anonymous = [
-        (place.layer, place.layer.function)
-        for place in places(model)
-        if isinstance(place.layer, keras.layers.Lambda)
-        and getattr(place.layer.function, "__name__", "") == "<lambda>"
+    held = [
+        (vars(place.layer), name, function)
+        for place in (Place((), "", model), *places(model))
+        for name, function in _functions_of(place.layer).items()
     ]
-    functions = {}
-    for index, (layer, function) in enumerate(anonymous):
-        named = types.FunctionType(
-            function.__code__,
-            function.__globals__,
-            f"lambda_{index}_of_{model.name}",
-            function.__defaults__,
-            function.__closure__,
-        )
-        named.__kwdefaults__ = function.__kwdefaults__
-        layer.function = functions[named.__name__] = named
+    distinct = {id(function): function for _, _, function in held}
+    uses = Counter(function.__name__ for function in distinct.values())
+    renamed = {
+        key: _renamed(function, f"function_{index}_of_{model.name}")
+        for index, (key, function) in enumerate(distinct.items())
+        if function.__name__ == "<lambda>" or uses[function.__name__] > 1
+    }
     try:
-        yield functions
+        for attributes, name, function in held:
+            attributes[name] = renamed.get(id(function), function)
+        yield
     finally:
-        for layer, function in anonymous:
-            layer.function = function
+        for attributes, name, function in held:
+            attributes[name] = function
+
+
+def _functions_of(layer: Any) -> dict[str, Any]:
+    """Returns the functions in attributes of a layer, Keras's left out."""
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, types.FunctionType) and not _is_of_keras(value)
+    }
+
+
+def _renamed(function: Any, name: str) -> Any:
+    twin = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        name,
+        function.__defaults__,
+        function.__closure__,
+    )
+    twin.__kwdefaults__ = function.__kwdefaults__
+    twin.__module__ = function.__module__
+    return twin
 
 
 def objects_of(model: Any) -> dict[str, Any]:
@@ -97,22 +124,43 @@ def objects_of(model: Any) -> dict[str, Any]:
 
     Keras finds its own by module: two of them may have the same name, as the
     layer `Add` and the operation.
+
+    Raises:
+        ValueError: If two classes have one name.
     """
-    kinds = []
+    objects: dict[str, Any] = {}
     for place in (Place((), "", model), *places(model)):
-        kinds.append(type(place.layer))
+        _add_class(type(place.layer), objects)
         if isinstance(place.layer, Converted):
-            kinds += place.layer.plain_objects().values()
+            for plain in place.layer.plain_objects().values():
+                _add_class(plain, objects)
         for value in vars(place.layer).values():
             if callable(value) and hasattr(value, "__name__"):
-                kinds.append(value)
+                if not _is_of_keras(value):
+                    objects[keras.saving.get_registered_name(value)] = value
             elif hasattr(value, "get_config"):
-                kinds.append(type(value))
-    return {
-        keras.saving.get_registered_name(kind): kind
-        for kind in kinds
-        if (kind.__module__ or "").partition(".")[0] != "keras"
-    }
+                _add_class(type(value), objects)
+    return objects
+
+
+def _add_class(cls: Any, objects: dict[str, Any]) -> None:
+    if _is_of_keras(cls):
+        return
+    name = keras.saving.get_registered_name(cls)
+    other = objects.setdefault(name, cls)
+    # All converted containers share a name.
+    if other is not cls and not issubclass(cls, Converted):
+        raise ValueError(
+            "Classes in a model must have names of their own: give them a "
+            "package by `keras.saving.register_keras_serializable"
+            "(package=...)`. Received two of the name "
+            f"'{name}': {other.__module__}.{other.__qualname__} and "
+            f"{cls.__module__}.{cls.__qualname__}"
+        )
+
+
+def _is_of_keras(kind: Any) -> bool:
+    return (kind.__module__ or "").partition(".")[0] == "keras"
 
 
 def _check_alike(model: Any, copy: Any) -> None:
@@ -131,6 +179,14 @@ def _check_alike(model: Any, copy: Any) -> None:
         )
 
 
+def _copy_functions(old: Any, new: Any, found: set[int]) -> None:
+    """Puts the functions of a layer in the place of those found by name."""
+    attributes = vars(new)
+    for name, function in _functions_of(old).items():
+        if id(attributes.get(name)) in found:
+            attributes[name] = function
+
+
 def _copy_state(old: Any, new: Any) -> None:
     new.name = old.name
     if new.dtype_policy != old.dtype_policy:
@@ -139,8 +195,6 @@ def _copy_state(old: Any, new: Any) -> None:
         # JAX would give both the same buffer, which training deletes.
         target.assign(ops.copy(source))
         target.trainable = source.trainable
-    if isinstance(old, keras.layers.Lambda):
-        new.function = old.function
     if not isinstance(old, keras.Model) and old.built:
         _copy_stored(old, new)
 

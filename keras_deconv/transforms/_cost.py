@@ -147,7 +147,11 @@ def _positions(layer: Any, call: Call) -> int:
 def _sizes(layer: Any, call: Call) -> list[int]:
     """Returns the sizes of the axes over which a kernel is applied."""
     is_transposed = isinstance(layer, TRANSPOSED)
-    shape = list((call.inputs if is_transposed else call.outputs).shape)
+    # Layers that are left as they are may have several outputs.
+    tensor, *_ = keras.tree.flatten(
+        call.inputs if is_transposed else call.outputs
+    )
+    shape = list(getattr(tensor, "shape", ()))
     first = getattr(layer, "data_format", None) == "channels_first"
     return shape[2:] if first else shape[1:-1]
 

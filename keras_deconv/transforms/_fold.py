@@ -1,5 +1,6 @@
 """Deconvolved models back to plain ones, for deployment."""
 
+import warnings
 from typing import Any
 
 from keras_deconv.layers import ChannelAffine
@@ -7,6 +8,8 @@ from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._copy import copy_model
+from keras_deconv.transforms._steps import can_fold
+from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import places
 
@@ -22,7 +25,9 @@ def fold(model: Any) -> Any:
 
     A Sequential or Functional model needs only Keras from then on. A
     container that remembers its conversion (a backbone, say) still needs
-    `import keras_deconv` to be loaded from a file.
+    `import keras_deconv` to be loaded from a file. A subclass of a
+    deconvolution layer that has a `call` of its own, but no `fold`, is left as
+    it is, with a warning.
 
     Args:
         model: A built `keras.Model`.
@@ -33,19 +38,34 @@ def fold(model: Any) -> Any:
     """
     check_model(model)
     copy = copy_model(model)
-    take_steps(
-        copy,
-        [
-            (place.address, "fold", {})
-            for place in places(copy)
-            if _folds(place.layer)
-        ],
-    )
+    found = foldable_places(copy)
+    for place in places(copy):
+        layer = place.layer
+        # Code may call a placeholder with arguments that the identity does
+        # not take.
+        is_unused = isinstance(layer, RemovedNormalization)
+        is_unused = is_unused and bool(layer._inbound_nodes)
+        if is_unused or (isinstance(layer, ChannelAffine) and layer.built):
+            found.append(place)
+    take_steps(copy, [(place.address, "fold", {}) for place in found])
     return copy
 
 
-def _folds(layer: Any) -> bool:
-    if isinstance(layer, RemovedNormalization):
-        # Code may call it with arguments that the identity does not take.
-        return bool(layer._inbound_nodes)
-    return isinstance(layer, Whitening | ChannelAffine) and layer.built
+def foldable_places(model: Any) -> list[Place]:
+    """Returns the deconvolution layers of a model that can be folded.
+
+    Warns of those that compute something of their own.
+    """
+    found = [
+        place
+        for place in places(model)
+        if isinstance(place.layer, Whitening) and place.layer.built
+    ]
+    if left := [each.path for each in found if not can_fold(each.layer)]:
+        warnings.warn(
+            "A subclass of a deconvolution layer with a `call` of its own "
+            "must have a `fold` too, to be folded. Left as they are: "
+            f"{', '.join(left)}",
+            stacklevel=3,
+        )
+    return [place for place in found if can_fold(place.layer)]

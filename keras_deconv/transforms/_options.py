@@ -61,6 +61,11 @@ def check_options(
         raise TypeError(
             f"Settings must be among {sorted(known)}. Received: {unknown}"
         )
+    if rules == "paper" and settings.get("method") == "minimax":
+        raise ValueError(
+            "`rules='paper'` sets `num_iterations`, and `method='minimax'` "
+            "stands for five. Received both"
+        )
     if batch_norm is None:
         batch_norm = "remove"
         if rules == "stem":
@@ -100,9 +105,10 @@ def _check_rules(rules: Any) -> tuple[Rule, ...]:
         )
     rules = tuple(rules)
     for rule in rules:
-        if not (isinstance(rule, tuple) and len(rule) == 2):
+        is_pair = isinstance(rule, tuple) and len(rule) == 2
+        if not is_pair or not isinstance(rule[1], Mapping | None):
             raise ValueError(
-                "A rule must be a pair of a selector and settings. "
-                f"Received: {rule!r}"
+                "A rule must be a pair of a selector and settings, which are "
+                f"a dict or None. Received: {rule!r}"
             )
     return tuple((lasting(selector), changes) for selector, changes in rules)

@@ -72,6 +72,7 @@ class Plan:
         }
 
     def __rich__(self) -> Any:
+        from rich.markup import escape
         from rich.table import Table
 
         before, after = self.totals()
@@ -83,7 +84,7 @@ class Plan:
         if common:
             caption = f"Settings: {_differences(common, {})}\n{caption}"
         table = Table(
-            title=f"{self.model.name}: {self._count()}",
+            title=escape(f"{self.model.name}: {self._count()}"),
             caption=caption,
             show_footer=True,
         )
@@ -103,9 +104,9 @@ class Plan:
                 _differences(entry.settings, common),
             ]
             table.add_row(
-                entry.path,
-                entry.kind,
-                " ".join(filter(None, what)),
+                escape(entry.path),
+                escape(entry.kind),
+                escape(" ".join(filter(None, what))),
                 _change(entry.before.parameters, entry.after.parameters),
                 _change(entry.before.buffers, entry.after.buffers),
                 _change(entry.before.flops / 1e6, entry.after.flops / 1e6),

@@ -16,6 +16,8 @@ from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._converted import unmark
 from keras_deconv.transforms._copy import copy_model
 from keras_deconv.transforms._copy import objects_of
+from keras_deconv.transforms._fold import foldable_places
+from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import places
@@ -43,6 +45,7 @@ def restore(model: Any, *, example: Any = None) -> Any:
             configuration, or cannot be called on zeros.
     """
     check_model(model)
+    folding = foldable_places(model)
     record = trace(model, example)
     found = list(places(model))
     feeding = producers(sources(record, model, found, RemovedNormalization))
@@ -60,7 +63,7 @@ def restore(model: Any, *, example: Any = None) -> Any:
                 trusting,
             )
         ]
-        restored = _restore(model, givers)
+        restored = _restore(model, folding, givers)
         if not givers or predict_alike(model, restored, example):
             break
     with keras.saving.custom_object_scope(objects_of(restored)):
@@ -68,22 +71,24 @@ def restore(model: Any, *, example: Any = None) -> Any:
     return restored
 
 
-def _restore(model: Any, givers: list[tuple[Any, Any]]) -> Any:
+def _restore(
+    model: Any, folding: list[Place], givers: list[tuple[Any, Any]]
+) -> Any:
     """Restores layers, and moves biases into the norms that follow."""
     copy = copy_model(model)
-    steps: list[Step] = []
+    steps: list[Step] = [(place.address, "fold", {}) for place in folding]
     for place in places(model):
-        if isinstance(place.layer, Whitening) and place.layer.built:
-            steps.append((place.address, "fold", {}))
-        elif isinstance(place.layer, Placeholder):
+        if isinstance(place.layer, Placeholder):
             steps.append((place.address, "restore", {}))
     take_steps(copy, steps)
     addresses = {id(place.layer): place.address for place in places(model)}
     steps = []
     for layer, norm in givers:
         giver = layer_at(copy, addresses[id(layer)])
-        if isinstance(giver, keras.Sequential):
-            continue  # What a transposed convolution folds to keeps its bias.
+        if isinstance(giver, keras.Sequential | Whitening):
+            # What a transposed convolution folds to, or does not fold: it
+            # keeps its bias.
+            continue
         taker = layer_at(copy, addresses[id(norm)])
         bias = ops.convert_to_tensor(giver.bias)
         if taker.center:

@@ -28,6 +28,10 @@ from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
 from keras_deconv.layers import make_twin
 
+_PACKAGE = __name__.partition(".")[0]
+# Methods by which a subclass may compute something else.
+_COMPUTES = ("__call__", "call", "convolution_op")
+
 TWINS: Mapping[type[Any], type[Any]] = MappingProxyType(
     {
         twin.plain_class: twin
@@ -81,6 +85,19 @@ def remove(layer: Any, took_bias: bool) -> Any:
 def freeze(layer: Any) -> Any:
     """Returns a place for what a batch normalization computes."""
     return _placeholder(layer, ChannelAffine)
+
+
+def can_fold(layer: Any) -> bool:
+    """Returns whether what a built whitening layer predicts is known.
+
+    A subclass that computes in a way of its own must fold so, too.
+    """
+    for cls in type(layer).__mro__:
+        if cls.__module__.partition(".")[0] == _PACKAGE or "fold" in vars(cls):
+            return True
+        if not vars(cls).keys().isdisjoint(_COMPUTES):
+            return False
+    return False
 
 
 def fold(layer: Any) -> Any:

@@ -12,8 +12,23 @@ import keras
 from keras_deconv.transforms._structure import graphs_in
 from keras_deconv.transforms._structure import places
 
-# Attributes that TensorFlow and Keras keep up to date by themselves.
-_KEPT_BY_OTHERS = ("_self_", "_obj_reference", "_tracker", "_layers", "_nodes")
+# Attributes that TensorFlow, PyTorch and Keras keep up to date by themselves,
+# or that are replaced in ways of their own. By their whole names: those of
+# users may begin alike.
+_KEPT_BY_OTHERS = frozenset(
+    {
+        "_layers",
+        "_modules",
+        "_nodes",
+        "_obj_reference_counts_dict",
+        "_operations",
+        "_operations_by_depth",
+        "_self_unconditional_checkpoint_dependencies",
+        "_self_unconditional_deferred_dependencies",
+        "_self_unconditional_dependency_names",
+        "_tracker",
+    }
+)
 
 
 def replace_layers(model: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
@@ -64,7 +79,7 @@ def _replace_attributes(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
     found = dict(vars(owner))
     found |= found.get("_modules", {})  # Where torch keeps layers.
     for name, value in found.items():
-        if name.startswith((*_KEPT_BY_OTHERS, "_operations", "_modules")):
+        if name in _KEPT_BY_OTHERS:
             continue
         swapped = _swap(value, new)
         if swapped is not value:

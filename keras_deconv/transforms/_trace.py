@@ -74,13 +74,19 @@ def trace(model: Any, example: Any = None) -> Trace:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             outputs = call(*args, **kwargs)
             inputs = next(iter((*args, *kwargs.values())), None)
-            if is_leaf and outputs is inputs:
-                # So that either has an identity of its own.
-                outputs = ops.copy(outputs)
-            record.calls.append(Call(layer, inputs, outputs))
             if is_leaf:
-                flat = keras.tree.flatten((args, kwargs))
-                record.uses.update({id(each) for each in flat})
+                taken = {
+                    id(each)
+                    for each in keras.tree.flatten((args, kwargs))
+                    if each is not None
+                }
+                # So that what goes in and what comes out can be told apart.
+                outputs = keras.tree.map_structure(
+                    lambda each: ops.copy(each) if id(each) in taken else each,
+                    outputs,
+                )
+                record.uses.update(taken)
+            record.calls.append(Call(layer, inputs, outputs))
             return outputs
 
         return wrapper
@@ -158,6 +164,7 @@ def predict_alike(
     return all(
         _are_alike(_array(left), _array(right), tolerance)
         for left, right in pairs
+        if left is not None
     )
 
 
@@ -203,6 +210,7 @@ def _array(value: Any) -> np.ndarray:
 
 def _are_alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     """Compares with what depends on the sample, not with a large bias."""
-    spread = np.abs(a - a.mean(axis=0)).max() if len(a) > 1 else np.abs(a).max()
+    has_samples = a.ndim and len(a) > 1
+    spread = np.abs(a - a.mean(axis=0) if has_samples else a).max()
     allowed = tolerance * spread + _ROUNDING * np.abs(a).max()
     return bool(np.abs(a - b).max() <= allowed)

@@ -117,3 +117,38 @@ def test_rank_out_of_range_is_refused(shape, found):
 def test_errors_name_the_rule_and_the_value(settings, message):
     with pytest.raises(ValueError, match=message):
         ChannelDeconv(**settings)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("channels", [4, 6])
+def test_old_d_of_rows_without_positions(channels, is_masked, correlated):
+    """Channels that are whitened, and a rest, between two D."""
+    settings = {"update_every": 3, "warmup_steps": 1, "sampling_stride": 1}
+    # The same samples, with the second as positions of an axis.
+    layer, twin = (ChannelDeconv(block_size=4, **settings) for _ in range(2))
+    mask = np.ones((4, 5), "bool") if is_masked else None
+    for _ in range(5):
+        rows = correlated(20, channels)
+        inputs = rows.reshape(4, 5, channels) if is_masked else rows
+        found = layer(inputs, training=True, mask=mask)
+        expected = twin(rows.reshape(4, 5, channels), training=True)
+        compare.assert_close(ops.reshape(found, (4, 5, channels)), expected)
+    for weight, other in zip(layer.weights, twin.weights, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(weight), ops.convert_to_numpy(other), atol=1e-5
+        )
+
+
+def test_whole_numbers():
+    inputs = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3)
+    layer = ChannelDeconv()
+    compare.assert_close(layer(inputs), inputs)
+    found = layer(inputs, training=True)
+    twin = ChannelDeconv()
+    compare.assert_close(found, twin(inputs.astype("float32"), training=True))
+
+
+def test_outputs_have_the_compute_dtype_without_autocast(correlated):
+    layer = ChannelDeconv(dtype="mixed_bfloat16", autocast=False)
+    outputs = layer(correlated(6, 4), training=True)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"

@@ -531,3 +531,26 @@ def test_layer_that_is_computed_anew_for_its_gradient(update_every, batches):
         found.append(model.get_weights())
     for plain, again in zip(*found, strict=True):
         compare.assert_close(again, plain)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="Keras itself fails to trace such a layer again",
+)
+def test_layer_that_is_computed_anew_without_a_last_d(batches):
+    """As after `recalibrate`: a D is computed where none would be due."""
+    found = []
+    for mode in (None, "full"):
+        keras.utils.set_random_seed(0)
+        with keras.RematScope(mode=mode):
+            layer = DeconvDense(4, update_every=4, warmup_steps=1)
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(3), layer]
+        )
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        for batch in batches:
+            model.train_on_batch(batch, batch[:, :1])
+            layer.all_statistics()[0].assign(np.zeros((1, 3)), np.eye(3)[None])
+        found.append(model.get_weights())
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_allclose(again, plain, atol=1e-6)

@@ -290,3 +290,9 @@ def test_fold_takes_an_activation_that_has_no_configuration(make):
     plain = getattr(plain, "layers", [plain])[-1]
     assert type(plain) is make.plain
     assert plain.activation is activation
+
+
+def test_policy_of_quantization_is_refused():
+    layer = keras_deconv.DeconvDense(4, dtype="int8_from_float32")
+    with pytest.raises(NotImplementedError, match="fold it first"):
+        layer.build((None, 3))

@@ -69,6 +69,15 @@ def test_scale(columns, scale):
     )
 
 
+def test_largest_scale(rng):
+    """One over the norm would vanish in float32."""
+    columns = rng.normal(size=(1, 8, 300))
+    actual = by_rows((columns * 1e18).astype("float32"))
+    compare.assert_close(
+        ops.convert_to_numpy(actual) * 1e18, expected(columns, epsilon=0)
+    )
+
+
 def test_gradient_is_that_of_the_covariance(columns, rng):
     upstream = rng.normal(size=(2, 24, 24)).astype("float32")
 

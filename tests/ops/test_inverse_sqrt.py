@@ -292,6 +292,35 @@ def test_gradient_by_eigenvalues_is_that_of_many_steps(rng):
     compare.assert_close(exact, ops.convert_to_numpy(iterated))
 
 
+def test_eigenvalues_that_rounding_cannot_tell_from_zero(rng):
+    """Covariance of grey images, as RGB from 0 to 255: the ridge is lost."""
+    grey = 255 * rng.random((64, 9, 1))
+    columns = np.tile(grey, (1, 1, 3)).reshape(64, 27)
+    matrix = np.cov(columns.T, bias=True) + 1e-5 * np.eye(27)
+    found = ops.convert_to_numpy(
+        inverse_sqrt(matrix.astype("float32"), method="eigh")
+    )
+    assert np.isfinite(found).all()
+    # What does have variance is whitened; the rest is not blown up.
+    whitened = np.cov((columns @ found).T, bias=True)
+    compare.assert_close(whitened, whole(columns), 1e-3)
+    least = 27 * np.finfo("float32").eps * np.linalg.norm(matrix)
+    assert np.linalg.norm(found, 2) <= 1.01 / np.sqrt(least)
+
+
+def whole(columns):
+    """The projection on the directions of some variance."""
+    _, values, vectors = np.linalg.svd(columns - columns.mean(0))
+    kept = vectors[values > 1e-6 * values[0]]
+    return kept.T @ kept
+
+
+def test_negative_eigenvalues_are_not_hidden():
+    matrix = np.diag(np.array([1.0, -0.1], "float32"))
+    found = ops.convert_to_numpy(inverse_sqrt(matrix, method="eigh"))
+    assert np.isnan(found).any()
+
+
 def test_gradient_by_eigenvalues_where_they_repeat(rng):
     matrix = np.tile(4 * np.eye(3, dtype="float32"), (2, 1, 1))
     upstream = rng.normal(size=(2, 3, 3)).astype("float32")

@@ -1,12 +1,16 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import compare
+import containers
 import keras_deconv
 import networks
+from keras_deconv import DeconvConv2D
 from keras_deconv import deconvolutionize
 from keras_deconv import fold
+from keras_deconv import restore
 
 
 @pytest.fixture(
@@ -78,3 +82,52 @@ def test_torch_knows_the_weights_of_a_folded_model():
     assert {id(value) for value in state.values()} == {
         id(weight.value) for weight in plain.weights
     }
+
+
+class Doubled(DeconvConv2D):
+    """Computes something of its own."""
+
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs, training=training)
+
+
+class Halved(Doubled):
+    """Folds so, too."""
+
+    def fold(self):
+        plain = super().fold()
+        for weight in plain.weights:
+            weight.assign(2 * weight)
+        return plain
+
+
+class FewSteps(DeconvConv2D):
+    """Has another default, and computes what its class computes."""
+
+    def __init__(self, *args, num_iterations=2, **kwargs):
+        super().__init__(*args, num_iterations=num_iterations, **kwargs)
+
+
+@pytest.mark.parametrize("undo", [fold, restore])
+def test_subclass_that_computes_something_else_is_left(undo):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), Doubled(4, 3, name="own"), DeconvConv2D(2, 3)]
+    )
+    model(containers.images(0), training=True)
+    with pytest.warns(UserWarning, match=r"a `fold` too.*Left.*: own$"):
+        folded = undo(model)
+    assert [type(la) for la in folded.layers] == [Doubled, layers.Conv2D]
+    compare.assert_close(
+        folded(containers.images(0)), model(containers.images(0))
+    )
+
+
+@pytest.mark.parametrize("cls", [Halved, FewSteps])
+def test_subclass_that_can_be_folded(cls):
+    model = keras.Sequential([keras.Input((8, 8, 3)), cls(4, 3)])
+    model(containers.images(0), training=True)
+    folded = fold(model)
+    assert type(folded.layers[0]) is layers.Conv2D
+    compare.assert_close(
+        folded(containers.images(0)), model(containers.images(0))
+    )

@@ -236,6 +236,29 @@ def test_table_has_settings_once_and_what_differs_by_layer():
     assert "Settings: " not in str(plan(mixed()))
 
 
+def test_numbers_of_numpy_are_plain_data():
+    settings = {"block_size": np.int64(2), "epsilon": np.float32(0.5)}
+    data = json.dumps(plan(mixed(), **settings).to_dict())
+    assert '"block_size": 2' in data
+    assert '"epsilon": 0.5' in data
+
+
+def test_names_with_brackets_are_shown():
+    inputs = keras.Input((8, 8, 3))
+    outputs = layers.Conv2D(2, 3, name="conv[red]")(inputs)
+    shown = str(plan(keras.Model(inputs, outputs, name="net[1]")))
+    assert "net[1]: 1 deconvolve" in shown
+    assert "conv[red]" in shown
+
+
+def test_layers_that_are_left_may_return_several_tensors():
+    inputs = keras.Input((8, 8, 4))
+    pair = layers.Lambda(lambda x: {"a": x[..., :2], "b": x[..., 2:]})(inputs)
+    x = layers.Conv2D(2, 3)(pair["a"])
+    found = plan(keras.Model(inputs, [x, pair["b"]]))
+    assert [entry.action for entry in found.entries] == ["leave", "deconvolve"]
+
+
 def test_reasons():
     class Mine(layers.Conv2D):
         pass
@@ -268,7 +291,13 @@ def test_reasons():
         ({"include": 3}, TypeError, "A selector must be.*Received: 3"),
         ({"rules": "mine"}, ValueError, "`rules` must be one of"),
         ({"rules": ["stem"]}, ValueError, "A rule must be a pair.*'stem'"),
+        ({"rules": [("stem", 5)]}, ValueError, r"a dict or None.*'stem', 5"),
         ({"rules": [("stem", {"x": 3})]}, TypeError, r"Received: \['x'\]"),
+        (
+            {"rules": "paper", "method": "minimax"},
+            ValueError,
+            "'paper'` sets `num_iterations`.*'minimax'` stands for five",
+        ),
         ({"batch_norm": "drop"}, ValueError, "`batch_norm` must be.*'drop'"),
         ({"preset": "quick"}, ValueError, "`preset` must be.*'quick'"),
         (

@@ -359,6 +359,89 @@ def test_inner_layer_without_a_configuration_is_restored():
     )
 
 
+def scaled(factor):
+    def activation(x):
+        return containers.ops.silu(x) * factor
+
+    return activation
+
+
+def kept(count):
+    def first(x):
+        return x[..., :count]
+
+    return first
+
+
+def test_functions_of_one_name_are_told_apart():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation=scaled(0.5), name="a")(inputs)
+    x = layers.Conv2D(4, 3, activation=scaled(2.0), name="b")(x)
+    x = layers.Lambda(kept(3), name="c")(x)
+    model = keras.Model(inputs, layers.Lambda(kept(2), name="d")(x))
+    twin = deconvolutionize(model)
+    assert twin.output_shape == (None, 4, 4, 2)
+    for name in "ab":
+        function = model.get_layer(name).activation
+        assert twin.get_layer(name).activation is function
+        assert function.__name__ == "activation"
+    folded = fold(twin)
+    compare.assert_close(folded(images(0)), twin(images(0)))
+
+
+def test_anonymous_activation_keeps_what_it_refers_to():
+    inputs = keras.Input((8, 8, 3))
+    function = lambda x: containers.ops.silu(x)  # noqa: E731
+    model = keras.Model(
+        inputs, layers.Conv2D(4, 3, activation=function)(inputs)
+    )
+    twin = deconvolutionize(model)
+    assert twin.layers[1].activation is function
+
+
+def test_functions_of_one_name_inside_a_converted_container():
+    inputs = keras.Input((8, 8, 3))
+    x = Activated(scaled(0.5))(inputs)
+    model = keras.Model(inputs, Activated(scaled(2.0))(x))
+    twin = deconvolutionize(model)
+    for each in (twin, fold(twin)):
+        for layer, other in zip(each.layers[1:], model.layers[1:], strict=True):
+            assert layer.conv.activation is other.conv.activation
+
+
+@containers.register
+class Activated(layers.Layer):
+    """A convolution with a function that it is given."""
+
+    def __init__(self, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(3, 3, activation=activation)
+
+    def call(self, inputs):
+        return self.conv(inputs)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.conv.activation)
+        return {**super().get_config(), "activation": activation}
+
+    @classmethod
+    def from_config(cls, config):
+        activation = keras.activations.deserialize(config.pop("activation"))
+        return cls(activation, **config)
+
+
+def test_classes_of_one_name_are_refused():
+    inputs = keras.Input((8, 8, 3))
+    x = inputs
+    for module in ("one", "other"):
+        body = {"__module__": module, "call": lambda self, x: x}
+        cls = type("Mine", (layers.Layer,), body)
+        x = cls()(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 3)(x))
+    with pytest.raises(ValueError, match=r"'Mine': one\.Mine and other\.Mine"):
+        deconvolutionize(model)
+
+
 def test_anonymous_function_keeps_what_it_refers_to():
     factor = np.float32(2.0)
     inputs = keras.Input((8, 8, 3))
@@ -369,3 +452,108 @@ def test_anonymous_function_keeps_what_it_refers_to():
     assert model.get_layer("any").function is function
     assert twin.get_layer("any").function is function
     assert np.isfinite(networks.flat(twin(images(0)))).all()
+
+
+@containers.register
+class OddNames(keras.Model):
+    """Names attributes as Keras and TensorFlow name some of theirs."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._self_attention = layers.Conv2D(4, 3)
+        self._layers_down = [BATCH_NORM(), layers.Conv2D(2, 3)]
+        self._nodes_up = {"a": layers.Conv2D(2, 1)}
+        self._operations_more = layers.Dense(2)
+
+    def call(self, inputs, training=None):
+        x = self._self_attention(inputs)
+        for each in self._layers_down:
+            x = each(x)
+        return self._operations_more(self._nodes_up["a"](x))
+
+
+def test_attributes_named_as_those_of_keras():
+    model = OddNames()
+    model(images(0))
+    twin = deconvolutionize(model)
+    kinds = (twin._self_attention, *twin._layers_down, twin._operations_more)
+    plain = (layers.Conv2D, BATCH_NORM, layers.Dense)
+    assert not [each for each in kinds if type(each) in plain]
+    twin(images(0), training=True)
+    for undo in (fold, restore):
+        compare.assert_close(undo(twin)(images(1)), twin(images(1)))
+
+
+@containers.register
+class Upwards(layers.Layer):
+    """Holds a transposed convolution, which folds to two layers, alone."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2DTranspose(2, 3)
+
+    def call(self, inputs):
+        return self.conv(inputs)
+
+
+@pytest.mark.parametrize("undo", [fold, restore])
+def test_what_was_undone_is_converted_again(undo, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, Upwards()(inputs))
+    twin = deconvolutionize(undo(deconvolutionize(model)))
+    twin(images(0), training=True)
+    twin.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (loaded, fold(twin)):
+        compare.assert_close(each(images(1)), twin(images(1)))
+
+
+@pytest.mark.parametrize("undo", [None, fold])
+def test_container_that_is_frozen_after_its_conversion(undo, tmp_path):
+    twin = deconvolutionize(Backbone())
+    if undo is not None:
+        twin = undo(twin)
+    twin.trainable = False
+    twin.name = "frozen"
+    twin.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert (loaded.name, loaded.trainable) == ("frozen", False)
+    assert not loaded.trainable_weights
+
+
+def test_layer_that_hands_its_inputs_on():
+    inputs = keras.Input((8, 8, 3))
+    pair = [layers.Conv2D(2, 3, name=name)(inputs) for name in "ab"]
+    model = keras.Model(inputs, layers.Identity()(pair))
+    twin = deconvolutionize(model)
+    twin(images(0), training=True)
+    restored = restore(twin)
+    for found, expected in zip(
+        restored(images(1)), twin(images(1)), strict=True
+    ):
+        compare.assert_close(found, expected)
+
+
+@containers.register
+class Several(keras.Model):
+    """Puts out a map, a number, and nothing."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(2, 3)
+        self.norm = BATCH_NORM()
+
+    def call(self, inputs, training=None):
+        x = self.norm(self.conv(inputs), training=training)
+        mean = containers.ops.mean(x)
+        return {"map": x, "mean": mean, "other": None}
+
+
+def test_outputs_that_are_numbers_or_none():
+    model = Several()
+    model(images(0))
+    twin = deconvolutionize(model, calibration_data=[images(0)])
+    compare.assert_close(twin(images(1))["map"], model(images(1))["map"], 1e-4)
+    restored = restore(twin)
+    for key in ("map", "mean"):
+        compare.assert_close(restored(images(1))[key], twin(images(1))[key])
