@@ -104,7 +104,12 @@ def make_parser() -> argparse.ArgumentParser:
         default=(16, 32, 32),
         help="channels; each makes two convolutions and a pooling",
     )
-    add("--output", type=Path, default=Path("outputs/quickstart.png"))
+    add(
+        "--output",
+        type=Path,
+        default=Path("outputs/quickstart.png"),
+        help="the picture, as matplotlib names formats",
+    )
     return parser
 
 

@@ -73,43 +73,52 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
     Args:
         *args: Arguments of `keras.layers.Conv2D`: `filters`, `kernel_size`,
             `strides`, `padding`, ..., also by name.
-        block_size: B, channels whitened together. All channels if there are
-            fewer; else the greatest common divisor with the channels. The
-            cost of D grows with the cube of B.
-        block_layout: `"interleaved"` (the authors' code) or `"contiguous"`
-            (the paper's text); see `keras_deconv.ops.Blocks`.
-        share_blocks: Whether all blocks share one D. Blocks with a D each
-            have to be contiguous.
+        block_size: B, channels whitened together, 16 by default. All channels
+            if there are fewer; else the greatest common divisor with the
+            channels. The cost of D grows with the cube of B.
+        block_layout: `"interleaved"` (the authors' code, and the default) or
+            `"contiguous"` (the paper's text); see `keras_deconv.ops.Blocks`.
+        share_blocks: Whether all blocks share one D, which is the default.
+            Blocks with a D each have to be contiguous.
         sampling_stride: S. Statistics are taken from every S-th output
-            position, on each axis (section 4.5.2). None stands for 3, as in
+            position, on each axis (section 4.5.2). None, the default, stands
+            for 3, as in
             the authors' code, and for as much as a wider kernel takes for
             its patches not to overlap, while four are left along the axis.
-        num_iterations: Newton-Schulz steps for D (section 3.3). More steps
-            whiten directions of less variance, and amplify noise.
+        num_iterations: Newton-Schulz steps for D (section 3.3), 5 by default.
+            More steps whiten directions of less variance, and amplify noise.
         epsilon: Ridge added to the covariance, in squared units of the
-            inputs.
+            inputs, 1e-5 by default.
         momentum: Decay of the moving averages: the share of the old value
-            that a training step keeps.
-        method: How D is computed: `"newton_schulz"`, `"minimax"` or
-            `"eigh"`; see `keras_deconv.ops.inverse_sqrt`.
+            that a training step keeps, 0.9 by default.
+        method: How D is computed: `"newton_schulz"`, the default,
+            `"minimax"`, which stands for five steps and takes no other number
+            of them, or `"eigh"`; see `keras_deconv.ops.inverse_sqrt`.
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
             its own batch over that of this one. With T above 1, the moving D
             is an average at unit scale, over the root of a moving variance.
-            None stands for 8, and for 1 where D is cheap: of single
-            positions, without patches to cut, and of 64 features at most;
+            None, the default, stands for 8, and for 1 where D is cheap: of
+            single positions, without patches to cut, and of 64 features at most;
             and where there are at least three filters for each feature of
             one D, as with 3 x 3 taps, blocks of 16 and 512 filters.
-        warmup_steps: Length of the warm-up, in training steps.
+        warmup_steps: Length of the warm-up, in training steps, 100 by
+            default.
         freeze_after: Training steps after which the moving averages are
-            used for good, or None.
-        differentiate: Whether the gradient goes through mean and D; in
-            between two D, through the mean.
+            used for good, or None, the default.
+        differentiate: Whether the gradient goes through mean and D, which is
+            the default; in between two D, through the mean.
         synchronized: Whether replicas of a model that is trained on several
             devices whiten by the statistics of the whole batch, or each by
-            those of its own share.
+            those of its own share, which is the default.
         **kwargs: More arguments of `keras.layers.Conv2D`.
+
+    Weights beside kernel and bias, none trainable, with F features of a block
+    and as many matrices as there are D: `moving_mean`, `(matrices, F)`, and
+    `moving_deconv`, `(matrices, F, F)`; with T above 1 the last D,
+    `batch_deconv`, its `batch_variance`, `(matrices,)`, and
+    `moving_variance`; with T above 1 or `freeze_after` the `step`.
 
     Call arguments:
         inputs: `(n, height, width, C)`, or `(n, C, height, width)` with
