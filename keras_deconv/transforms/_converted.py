@@ -172,7 +172,7 @@ def _lists_layers(layer: Any) -> bool:
     with warnings.catch_warnings():
         # This configuration is not stored.
         warnings.filterwarnings("ignore", "The object being serialized incl")
-        keys = layer.get_config().keys()
+        keys: set[str] = set(layer.get_config())
     return {"layers", "input_layers", "output_layers"} <= keys
 
 
