@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import numbers
 from collections.abc import Sequence
 from typing import Any
 from typing import Self
@@ -197,5 +198,5 @@ def _padding(
 
 
 def _per_axis(value: Any, rank: int) -> Sequence[Any]:
-    is_one = value is None or isinstance(value, int)
+    is_one = value is None or isinstance(value, numbers.Integral)
     return (value,) * rank if is_one else value

@@ -17,6 +17,8 @@ from typing import Any
 
 import keras
 
+from keras_deconv.transforms._functions import distinct_functions
+from keras_deconv.transforms._functions import with_functions
 from keras_deconv.transforms._steps import STEPS
 from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
@@ -25,7 +27,11 @@ from keras_deconv.transforms._structure import describe
 from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import places
 from keras_deconv.transforms._structure import rebuild
+from keras_deconv.transforms._structure import serialize
 from keras_deconv.transforms._surgery import replace_layers
+
+# Attributes of a converted container.
+_REMEMBERED = ("made_from", "functions", "built_inside", "conversions")
 
 # Where, the name of the step, its arguments.
 Step = tuple[Address, str, dict[str, Any]]
@@ -49,9 +55,10 @@ def take_steps(model: Any, steps: Iterable[Step]) -> None:
         ]
         if own_steps and not _lists_layers(owner):
             taken.append((owner, own_steps))
-    for owner, _ in taken:
-        if not isinstance(owner, Converted):
-            _mark(owner)
+    with distinct_functions(model) as functions:
+        for owner, _ in taken:
+            if not isinstance(owner, Converted):
+                _mark(owner, functions)
     pairs = []
     for address, name, arguments in steps:
         old = layer_at(model, address)
@@ -69,6 +76,7 @@ class Converted(keras.layers.Layer):
 
     Attributes:
         made_from: The serialized original.
+        functions: Those that have names of their own in it.
         built_inside: What the layers in the original were built from: it may
             not say itself, where it takes several inputs.
         conversions: The steps of each conversion since then, addresses from
@@ -76,6 +84,7 @@ class Converted(keras.layers.Layer):
     """
 
     made_from: dict[str, Any]
+    functions: dict[str, Any]
     built_inside: list[tuple[Address, dict[str, Any]]]
     conversions: list[list[Step]]
 
@@ -87,7 +96,7 @@ class Converted(keras.layers.Layer):
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "made_from": self.made_from,
+            "made_from": with_functions(self.made_from, self.functions),
             "built_inside": [
                 [list(address), config] for address, config in self.built_inside
             ],
@@ -176,19 +185,15 @@ def _lists_layers(layer: Any) -> bool:
     return {"layers", "input_layers", "output_layers"} <= keys
 
 
-def _mark(layer: Any) -> None:
+def _mark(layer: Any, functions: dict[str, Any]) -> None:
     try:
-        made_from = keras.saving.serialize_keras_object(layer)
+        made_from = serialize(layer)
     except NotImplementedError:
         return  # Cannot be saved, neither before nor after.
-    made_from.pop("compile_config", None)
     cls: Any = type(layer)
     layer.__class__ = _subclass(cls)
-    for name, value in (
-        ("made_from", made_from),
-        ("built_inside", build_configs(layer)),
-        ("conversions", []),
-    ):
+    values: tuple[Any, ...] = (made_from, functions, build_configs(layer), [])
+    for name, value in zip(_REMEMBERED, values, strict=True):
         object.__setattr__(layer, name, value)
 
 
@@ -196,7 +201,7 @@ def unmark(model: Any) -> None:
     """Takes the memory of steps from containers that are as they were made.
 
     Only what is as its own constructor makes it forgets. The classes of its
-    layers must be registered, or in scope.
+    layers, and functions, must be registered, or in scope.
     """
     made: dict[Address, Any] = {}
     for place in (Place((), "", model), *places(model)):
@@ -210,11 +215,13 @@ def unmark(model: Any) -> None:
             fresh = layer_at(made[outer[0]], address[len(outer[0]) :])
         else:
             fresh = made[address] = rebuild(
-                layer.made_from, layer.built_inside, safe_mode=False
+                with_functions(layer.made_from, layer.functions),
+                layer.built_inside,
+                safe_mode=False,
             )
         if describe(fresh) == describe(layer):
             layer.__class__ = type(fresh)
-            for name in ("made_from", "built_inside", "conversions"):
+            for name in _REMEMBERED:
                 del layer.__dict__[name]
 
 

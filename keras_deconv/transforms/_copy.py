@@ -1,23 +1,23 @@
 """A copy of a model that shares nothing with it."""
 
-import contextlib
 import itertools
 import os
 import tempfile
-import types
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_deconv.transforms._converted import Converted
+from keras_deconv.transforms._functions import distinct_functions
+from keras_deconv.transforms._functions import functions_in
+from keras_deconv.transforms._functions import is_of_keras
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import describe
 from keras_deconv.transforms._structure import own_weights
 from keras_deconv.transforms._structure import places
 from keras_deconv.transforms._structure import rebuild
+from keras_deconv.transforms._structure import serialize
 
 
 def copy_model(model: Any) -> Any:
@@ -57,66 +57,13 @@ def copy_model(model: Any) -> Any:
 
 def _rebuild(model: Any, objects: dict[str, Any]) -> tuple[Any, set[int]]:
     """Returns a copy, and the identities of what it found by name."""
-    with _distinct_functions(model):
-        # A converted container knows functions by the names they had.
-        objects = objects | objects_of(model)
+    with distinct_functions(model) as functions:
+        objects = objects | functions
         with keras.saving.custom_object_scope(objects):
-            config = keras.saving.serialize_keras_object(model)
-    config.pop("compile_config", None)
-    with keras.saving.custom_object_scope(objects):
-        # The code in a Lambda comes from this process, not from a file.
-        copy = rebuild(config, safe_mode=False)
+            config = serialize(model)
+            # The code in a Lambda comes from this process, not from a file.
+            copy = rebuild(config, safe_mode=False)
     return copy, {id(each) for each in objects.values()}
-
-
-@contextlib.contextmanager
-def _distinct_functions(model: Any) -> Iterator[None]:
-    """Gives functions that layers hold names of their own for a while.
-
-    Keras stores an anonymous one as code without the module that it refers
-    to, and finds all others by their name, which several may have.
-    """
-    held = [
-        (vars(place.layer), name, function)
-        for place in (Place((), "", model), *places(model))
-        for name, function in _functions_of(place.layer).items()
-    ]
-    distinct = {id(function): function for _, _, function in held}
-    uses = Counter(function.__name__ for function in distinct.values())
-    renamed = {
-        key: _renamed(function, f"function_{index}_of_{model.name}")
-        for index, (key, function) in enumerate(distinct.items())
-        if function.__name__ == "<lambda>" or uses[function.__name__] > 1
-    }
-    try:
-        for attributes, name, function in held:
-            attributes[name] = renamed.get(id(function), function)
-        yield
-    finally:
-        for attributes, name, function in held:
-            attributes[name] = function
-
-
-def _functions_of(layer: Any) -> dict[str, Any]:
-    """Returns the functions in attributes of a layer, Keras's left out."""
-    return {
-        name: value
-        for name, value in vars(layer).items()
-        if isinstance(value, types.FunctionType) and not _is_of_keras(value)
-    }
-
-
-def _renamed(function: Any, name: str) -> Any:
-    twin = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        name,
-        function.__defaults__,
-        function.__closure__,
-    )
-    twin.__kwdefaults__ = function.__kwdefaults__
-    twin.__module__ = function.__module__
-    return twin
 
 
 def objects_of(model: Any) -> dict[str, Any]:
@@ -129,22 +76,30 @@ def objects_of(model: Any) -> dict[str, Any]:
         ValueError: If two classes have one name.
     """
     objects: dict[str, Any] = {}
-    for place in (Place((), "", model), *places(model)):
-        _add_class(type(place.layer), objects)
-        if isinstance(place.layer, Converted):
-            for plain in place.layer.plain_objects().values():
+    found = [model, *(place.layer for place in places(model))]
+    for layer in found:
+        _add_class(type(layer), objects)
+        if isinstance(layer, Converted):
+            for plain in layer.plain_objects().values():
                 _add_class(plain, objects)
-        for value in vars(place.layer).values():
-            if callable(value) and hasattr(value, "__name__"):
-                if not _is_of_keras(value):
-                    objects[keras.saving.get_registered_name(value)] = value
-            elif hasattr(value, "get_config"):
+        for value in vars(layer).values():
+            if hasattr(value, "get_config") and not isinstance(value, type):
                 _add_class(type(value), objects)
+    callables = [
+        value
+        for layer in found
+        for value in vars(layer).values()
+        if callable(value) and hasattr(value, "__name__")
+    ]
+    for value in (*callables, *functions_in(model)):
+        if not is_of_keras(value):
+            name = keras.saving.get_registered_name(value)
+            objects.setdefault(name, value)
     return objects
 
 
 def _add_class(cls: Any, objects: dict[str, Any]) -> None:
-    if _is_of_keras(cls):
+    if is_of_keras(cls):
         return
     name = keras.saving.get_registered_name(cls)
     other = objects.setdefault(name, cls)
@@ -157,10 +112,6 @@ def _add_class(cls: Any, objects: dict[str, Any]) -> None:
             f"'{name}': {other.__module__}.{other.__qualname__} and "
             f"{cls.__module__}.{cls.__qualname__}"
         )
-
-
-def _is_of_keras(kind: Any) -> bool:
-    return (kind.__module__ or "").partition(".")[0] == "keras"
 
 
 def _check_alike(model: Any, copy: Any) -> None:
@@ -180,11 +131,21 @@ def _check_alike(model: Any, copy: Any) -> None:
 
 
 def _copy_functions(old: Any, new: Any, found: set[int]) -> None:
-    """Puts the functions of a layer in the place of those found by name."""
+    """Puts the functions of a layer in the place of those found by name.
+
+    There may be several of one name in a converted container, and Keras has
+    its own of some names.
+    """
     attributes = vars(new)
-    for name, function in _functions_of(old).items():
-        if id(attributes.get(name)) in found:
-            attributes[name] = function
+    for name, value in vars(old).items():
+        if not callable(value) or isinstance(value, keras.layers.Layer):
+            continue
+        other = attributes.get(name)
+        is_by_name = id(other) in found or (
+            is_of_keras(other) and not is_of_keras(value)
+        )
+        if is_by_name and hasattr(value, "__name__"):
+            attributes[name] = value
 
 
 def _copy_state(old: Any, new: Any) -> None:

@@ -17,6 +17,7 @@ from keras_deconv.transforms._converted import unmark
 from keras_deconv.transforms._copy import copy_model
 from keras_deconv.transforms._copy import objects_of
 from keras_deconv.transforms._fold import foldable_places
+from keras_deconv.transforms._functions import distinct_functions
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import layer_at
@@ -66,8 +67,10 @@ def restore(model: Any, *, example: Any = None) -> Any:
         restored = _restore(model, folding, givers)
         if not givers or predict_alike(model, restored, example):
             break
-    with keras.saving.custom_object_scope(objects_of(restored)):
-        unmark(restored)
+    with distinct_functions(restored) as functions:
+        objects = objects_of(restored) | functions
+        with keras.saving.custom_object_scope(objects):
+            unmark(restored)
     return restored
 
 

@@ -103,6 +103,28 @@ def build_configs(model: Any) -> list[tuple[Address, dict[str, Any]]]:
     ]
 
 
+def serialize(layer: Any) -> dict[str, Any]:
+    """Returns the configuration of a layer, as if no model were compiled.
+
+    What a model was compiled with need not have a configuration, nor be
+    known where that is used.
+    """
+    models = [
+        each
+        for each in (layer, *(place.layer for place in places(layer)))
+        if isinstance(each, keras.Model)
+    ]
+    were_compiled = [model.compiled for model in models]
+    try:
+        for model in models:
+            model.compiled = False
+        config: dict[str, Any] = keras.saving.serialize_keras_object(layer)
+        return config
+    finally:
+        for model, was_compiled in zip(models, were_compiled, strict=True):
+            model.compiled = was_compiled
+
+
 def rebuild(
     config: dict[str, Any],
     inside: Iterable[tuple[Sequence[int], dict[str, Any]]] = (),

@@ -100,8 +100,11 @@ def _swap(value: Any, new: dict[int, tuple[Any, Any]]) -> Any:
         items = [_swap(each, new) for each in value]
         if all(a is b for a, b in zip(items, value, strict=True)):
             return value
-        if hasattr(value, "_fields"):
-            return type(value)(*items)
+        fields = getattr(value, "_fields", None)
+        if fields is not None:
+            # TensorFlow wraps it in a class of its own.
+            named: Any = value
+            return named._replace(**dict(zip(fields, items, strict=True)))
         return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, set):
         if any(isinstance(each, keras.layers.Layer) for each in value):

@@ -205,11 +205,14 @@ def _zeros(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:
 
 
 def _array(value: Any) -> np.ndarray:
-    return np.asarray(ops.convert_to_numpy(value), "float64")
+    array = np.asarray(ops.convert_to_numpy(value))
+    return array if array.dtype.kind in "OSU" else array.astype("float64")
 
 
 def _are_alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
     """Compares with what depends on the sample, not with a large bias."""
+    if a.dtype.kind in "OSU":
+        return bool((a == b).all())
     has_samples = a.ndim and len(a) > 1
     spread = np.abs(a - a.mean(axis=0) if has_samples else a).max()
     allowed = tolerance * spread + _ROUNDING * np.abs(a).max()

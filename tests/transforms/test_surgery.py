@@ -1,5 +1,6 @@
 """Models that are more than a graph of Keras's own layers."""
 
+import collections
 import copy
 import functools
 import gc
@@ -428,6 +429,135 @@ class Activated(layers.Layer):
     def from_config(cls, config):
         activation = keras.activations.deserialize(config.pop("activation"))
         return cls(activation, **config)
+
+
+def relu(x):
+    """Not that of Keras."""
+    return containers.ops.minimum(containers.ops.relu(x), 0.5)
+
+
+def test_function_with_a_name_of_keras():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, activation=relu)(inputs))
+    twin = deconvolutionize(model, calibration_data=[images(0)])
+    assert twin.layers[1].activation is relu
+    compare.assert_close(twin(images(1)), model(images(1)), 1e-4)
+
+
+@containers.register
+class Chain(layers.Layer):
+    """Applies functions, and knows a class that it does not use."""
+
+    def __init__(self, functions, **kwargs):
+        super().__init__(**kwargs)
+        self.functions = list(functions)
+        self.other = type("Activated", (layers.Layer,), {})
+
+    def call(self, inputs):
+        for function in self.functions:
+            inputs = function(inputs)
+        return inputs
+
+    def get_config(self):
+        functions = map(keras.saving.serialize_keras_object, self.functions)
+        return {**super().get_config(), "functions": list(functions)}
+
+    @classmethod
+    def from_config(cls, config):
+        functions = config.pop("functions")
+        return cls(
+            map(keras.saving.deserialize_keras_object, functions), **config
+        )
+
+
+def test_functions_in_lists_and_classes_in_attributes():
+    inputs = keras.Input((8, 8, 3))
+    x = Activated(scaled(0.5))(inputs)
+    outputs = Chain([scaled(2.0), scaled(3.0)])(x)
+    model = keras.Model(inputs, outputs)
+    twin = deconvolutionize(model, calibration_data=[images(0)])
+    assert twin.layers[2].functions == model.layers[2].functions
+    compare.assert_close(twin(images(1)), model(images(1)), 1e-4)
+
+
+@pytest.mark.parametrize("undo", [fold, restore])
+def test_anonymous_function_inside_a_converted_container(undo):
+    inputs = keras.Input((8, 8, 3))
+    function = lambda x: containers.ops.silu(x)  # noqa: E731
+    x = Activated(function)(inputs)
+    model = keras.Model(inputs, Activated(function)(x))
+    twin = deconvolutionize(model)
+    twin(images(0), training=True)
+    undone = undo(twin)
+    assert undone.layers[1].conv.activation is function
+    assert undone.layers[2].conv.activation is function
+    assert function.__name__ == "<lambda>"
+    compare.assert_close(undone(images(1)), twin(images(1)))
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Has no configuration."""
+
+    def __call__(self, step):
+        return 0.1
+
+
+def test_what_a_model_was_compiled_with_is_left_alone():
+    inner = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3)])
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, inner(inputs))
+    for each in (inner, model):
+        each.compile(keras.optimizers.SGD(Schedule()), "mse")
+    twin = deconvolutionize(model)
+    assert [model.compiled, inner.compiled] == [True, True]
+    assert [twin.compiled, twin.layers[1].compiled] == [False, False]
+
+
+Pair = collections.namedtuple("Pair", "conv norm")
+
+
+@containers.register
+class InNamedTuple(keras.Model):
+    """Holds its layers in a named tuple."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.pair = Pair(layers.Conv2D(4, 3), BATCH_NORM())
+
+    def call(self, inputs, training=None):
+        return self.pair.norm(self.pair.conv(inputs), training=training)
+
+
+def test_layers_in_a_named_tuple():
+    model = InNamedTuple()
+    model(images(0))
+    twin = deconvolutionize(model)
+    assert isinstance(twin.pair.conv, keras_deconv.DeconvConv2D)
+    twin(images(0), training=True)
+    compare.assert_close(fold(twin)(images(1)), twin(images(1)))
+
+
+@containers.register
+class Wrong(layers.Layer):
+    """Forgets its factor in its configuration."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+    def get_config(self):
+        return super().get_config()
+
+
+def test_a_copy_that_is_wrong_is_noticed():
+    inputs = keras.Input((8, 8, 3))
+    outputs = layers.Conv2D(2, 3)(Wrong(3.0)(inputs))
+    model = keras.Model(inputs, outputs)
+    with pytest.warns(UserWarning, match="do not predict the same"):
+        deconvolutionize(model, calibration_data=[images(0)])
 
 
 def test_classes_of_one_name_are_refused():
