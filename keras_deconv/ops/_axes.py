@@ -127,26 +127,29 @@ class Axis:
 
 def axes_of(
     inputs: Tensor,
-    kernel_size: Sequence[int],
+    kernel_size: int | Sequence[int],
     strides: int | Sequence[int],
     dilation_rate: int | Sequence[int],
     padding: Padding,
     sampling_stride: int | Sequence[int] | None,
 ) -> list[Axis]:
     """Describes the spatial axes of inputs whose channels come last."""
-    rank = len(kernel_size)
+    rank = len(inputs.shape) - 2
+    if rank < 1:
+        raise ValueError(
+            "Inputs must have samples, spatial axes, and channels. "
+            f"Received: inputs of shape {tuple(inputs.shape)}"
+        )
+    geometries = zip(
+        _per_axis("kernel_size", kernel_size, rank),
+        _per_axis("strides", strides, rank),
+        _per_axis("dilation_rate", dilation_rate, rank),
+        _per_axis("sampling_stride", sampling_stride, rank),
+        strict=True,
+    )
     return [
         _axis(size_of(inputs, axis), padding, *geometry)
-        for axis, geometry in enumerate(
-            zip(
-                kernel_size,
-                _per_axis(strides, rank),
-                _per_axis(dilation_rate, rank),
-                _per_axis(sampling_stride, rank),
-                strict=True,
-            ),
-            start=1,
-        )
+        for axis, geometry in enumerate(geometries, start=1)
     ]
 
 
@@ -197,6 +200,12 @@ def _padding(
     return total // 2, total
 
 
-def _per_axis(value: Any, rank: int) -> Sequence[Any]:
+def _per_axis(name: str, value: Any, rank: int) -> Sequence[Any]:
     is_one = value is None or isinstance(value, numbers.Integral)
-    return (value,) * rank if is_one else value
+    values: Sequence[Any] = (value,) * rank if is_one else tuple(value)
+    if len(values) != rank:
+        raise ValueError(
+            f"`{name}` must be one number, or one for each of {rank} spatial "
+            f"axes. Received: {name}={value!r}"
+        )
+    return values

@@ -1,9 +1,12 @@
 """Blocks: the groups of features that are whitened together."""
 
 import dataclasses
+from typing import get_args
 
 from keras import ops
 
+from keras_deconv._checks import check_choice
+from keras_deconv._checks import check_count
 from keras_deconv._engine import average
 from keras_deconv._engine import reshape
 from keras_deconv._types import BlockLayout
@@ -32,6 +35,9 @@ class Blocks:
         shared: Whether the blocks of a convolution group share one D.
             Interleaved blocks always do: that neighbouring taps have nearly
             the same statistics is what makes one D serve them.
+
+    Raises:
+        ValueError: If a number is out of range, or the layout unknown.
     """
 
     channels: int
@@ -40,6 +46,17 @@ class Blocks:
     groups: int = 1
     layout: BlockLayout = "interleaved"
     shared: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "taps", "block_size", "groups"):
+            check_count(name, getattr(self, name))
+        check_choice("layout", self.layout, get_args(BlockLayout))
+        if self.channels % (self.groups * self.block_size):
+            raise ValueError(
+                "`groups` times `block_size` must divide `channels`. "
+                f"Received: groups={self.groups}, "
+                f"block_size={self.block_size}, channels={self.channels}"
+            )
 
     @property
     def features(self) -> int:

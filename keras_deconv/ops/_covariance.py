@@ -10,7 +10,17 @@ from keras_deconv._types import Tensor
 
 
 def mean(columns: Tensor) -> Tensor:
-    """Returns the mean row of `(matrices, rows, F)`: `(matrices, F)`."""
+    """Returns the mean row of `(matrices, rows, F)`: `(matrices, F)`.
+
+    Raises:
+        ValueError: If the columns are of another rank.
+    """
+    columns = ops.convert_to_tensor(columns)
+    if len(columns.shape) != 3:
+        raise ValueError(
+            "Columns must be (matrices, rows, F). "
+            f"Received: columns of shape {tuple(columns.shape)}"
+        )
     return average(columns, axis=1)
 
 

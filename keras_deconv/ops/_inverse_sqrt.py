@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+import keras
+from keras import ops
+
 from keras_deconv._checks import check_count
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
@@ -53,8 +56,9 @@ def inverse_sqrt(
         `(..., F, F)`, symmetric up to rounding.
 
     Raises:
-        ValueError: If a matrix is not square, `num_iterations` is no number
-            of steps, `method` is unknown, or does not serve them.
+        ValueError: If a matrix is not square, or not of floating-point
+            numbers, `num_iterations` is no number of steps, `method` is
+            unknown, or does not serve them.
     """
     if method not in METHODS:
         raise ValueError(
@@ -62,10 +66,17 @@ def inverse_sqrt(
             f"Received: method={method!r}"
         )
     check_count("num_iterations", num_iterations)
+    matrix = ops.convert_to_tensor(matrix)
     shape = tuple(matrix.shape)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(
             "The matrices must be square: (..., F, F). "
             f"Received: matrix of shape {shape}"
+        )
+    dtype = keras.backend.standardize_dtype(matrix.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            "The matrices must hold floating-point numbers. "
+            f"Received: matrix of dtype {dtype}"
         )
     return METHODS[method](matrix, num_iterations)

@@ -29,7 +29,7 @@ _FEW = 2**16
 
 def mean_patch(
     inputs: Tensor,
-    kernel_size: Sequence[int],
+    kernel_size: int | Sequence[int],
     *,
     strides: int | Sequence[int] = 1,
     dilation_rate: int | Sequence[int] = 1,

@@ -20,7 +20,7 @@ from keras_deconv.ops._axes import size_of
 
 def sampled_patches(
     inputs: Tensor,
-    kernel_size: Sequence[int],
+    kernel_size: int | Sequence[int],
     *,
     strides: int | Sequence[int] = 1,
     dilation_rate: int | Sequence[int] = 1,
@@ -60,10 +60,10 @@ def sampled_patches(
             kernel, or an argument is out of range.
     """
     inputs = channels_last(inputs, data_format)
-    rank = len(kernel_size)
     axes = axes_of(
         inputs, kernel_size, strides, dilation_rate, padding, sampling_stride
     )
+    rank = len(axes)
     if not any(axis.reach for axis in axes):
         inputs = take_every(inputs, [axis.step for axis in axes])
         return ops.expand_dims(inputs, -1)

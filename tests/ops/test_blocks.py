@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
@@ -100,3 +101,19 @@ def test_columns_meet_their_rows_of_the_kernel(blocks):
         kernel.reshape(blocks.taps, per_group, blocks.groups, 2),
     )
     compare.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 0}, "`channels`.*Received: channels=0"),
+        ({"taps": 1.5}, r"`taps`.*1\.5"),
+        ({"groups": 3}, "must divide `channels`.*groups=3.*channels=8"),
+        ({"block_size": 3}, "must divide `channels`.*block_size=3"),
+        ({"layout": "strided"}, "`layout` must be.*'strided'"),
+    ],
+)
+def test_blocks_that_cannot_be(change, message):
+    settings = {"channels": 8, "taps": 9, "block_size": 4}
+    with pytest.raises(ValueError, match=message):
+        Blocks(**settings | change)

@@ -132,3 +132,8 @@ def test_gradient_of_parts_is_that_of_the_whole(uneven, rng, index):
         for f in (pooled, whole)
     )
     compare.assert_close(actual, ops.convert_to_numpy(expected))
+
+
+def test_columns_of_another_rank():
+    with pytest.raises(ValueError, match=r"matrices, rows, F.*shape \(4, 3\)"):
+        mean(np.ones((4, 3), "float32"))

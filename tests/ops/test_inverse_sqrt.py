@@ -451,3 +451,13 @@ def test_number_of_steps_out_of_range(steps):
 def test_matrix_that_is_not_square(shape):
     with pytest.raises(ValueError, match="square"):
         inverse_sqrt(np.ones(shape, "float32"))
+
+
+def test_matrix_of_whole_numbers():
+    with pytest.raises(ValueError, match=r"floating-point.*dtype int32"):
+        inverse_sqrt(np.eye(2, dtype="int32"))
+
+
+def test_matrix_of_python_numbers():
+    found = ops.convert_to_numpy(inverse_sqrt([[4.0, 0.0], [0.0, 4.0]], 15))
+    compare.assert_close(found, np.eye(2) / 2)

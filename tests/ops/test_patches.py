@@ -199,6 +199,9 @@ def test_inputs_smaller_than_the_kernel_are_refused(settings, kernel):
         ("sampling_stride", 0),
         ("dilation_rate", -1),
         ("kernel_size", (0, 3)),
+        ("kernel_size", (3,)),
+        ("strides", (1, 2, 3)),
+        ("sampling_stride", ()),
     ],
 )
 def test_argument_out_of_range(function, argument, value):
@@ -206,3 +209,18 @@ def test_argument_out_of_range(function, argument, value):
     inputs = np.ones((1, 6, 6, 2), "float32")
     with pytest.raises(ValueError, match=f"`{argument}`.*Received"):
         function(inputs, **arguments)
+
+
+@pytest.mark.parametrize("function", [sampled_patches, mean_patch])
+def test_inputs_without_spatial_axes(function):
+    message = r"spatial axes, and channels.*shape \(6, 2\)"
+    with pytest.raises(ValueError, match=message):
+        function(np.ones((6, 2), "float32"), 3)
+
+
+@pytest.mark.parametrize("function", [sampled_patches, mean_patch])
+def test_one_number_stands_for_all_axes(function, correlated):
+    inputs = correlated(2, 7, 6, 3)
+    found = function(inputs, np.int64(3), strides=np.int64(2))
+    expected = function(inputs, (3, 3), strides=(2, 2))
+    np.testing.assert_array_equal(*map(ops.convert_to_numpy, (found, expected)))
