@@ -31,7 +31,8 @@ def keep(outputs: Path, logs: Path, images: Path) -> None:
         kept = logs / source.name
         if (source / RESULTS).is_file():
             _keep_runs(source, kept)
-        if any((source / name).is_file() for name in TABLES):
+        is_whole = (source / RUN_FILE).is_file()
+        if is_whole and any((source / name).is_file() for name in TABLES):
             kept.mkdir(parents=True, exist_ok=True)
             for name in (*TABLES, RUN_FILE):
                 (kept / name).unlink(missing_ok=True)

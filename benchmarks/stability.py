@@ -97,6 +97,7 @@ def main() -> None:
     )
     command = (
         "python benchmarks/stability.py --data-dir DIR "
+        f"--backbones {' '.join(options.backbones)} "
         f"--presets {' '.join(options.presets)} "
         f"--steps {options.steps} --batch-size {options.batch_size} "
         f"--learning-rate {options.learning_rate:g} "

@@ -1,6 +1,7 @@
 """Networks for images by name: ours, and those of the Keras libraries."""
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,25 +42,40 @@ def build(
     Raises:
         ValueError: The name is unknown.
     """
+    check(name)
     kind, _, what = name.rpartition(":")
-    if not kind and name.startswith(OURS) and hasattr(models, name):
+    if not kind:
         model = getattr(models, name)(
             num_classes=num_classes, input_shape=input_shape, **arguments
         )
         models.initialize_like_torch(model, seed)
         return model
-    if kind == APPLICATIONS and hasattr(keras.applications, what):
-        return getattr(keras.applications, what)(
+    if kind == APPLICATIONS:
+        constructor = getattr(keras.applications, what)
+        if "include_preprocessing" in inspect.signature(constructor).parameters:
+            # Images are standardised already.
+            arguments = {"include_preprocessing": False, **arguments}
+        return constructor(
             weights=None,
             input_shape=input_shape,
             classes=num_classes,
             classifier_activation=None,
             **arguments,
         )
-    if kind in LIBRARIES:
-        backbone = _backbone(kind, what, input_shape, arguments)
-        x = layers.GlobalAveragePooling2D()(backbone.output)
-        return keras.Model(backbone.input, layers.Dense(num_classes)(x))
+    backbone = _backbone(kind, what, input_shape, arguments)
+    x = layers.GlobalAveragePooling2D()(backbone.output)
+    return keras.Model(backbone.input, layers.Dense(num_classes)(x))
+
+
+def check(name: str) -> None:
+    """Raises ValueError unless there may be a network of that name."""
+    kind, _, what = name.rpartition(":")
+    if (
+        kind in LIBRARIES
+        or (kind == APPLICATIONS and hasattr(keras.applications, what))
+        or (not kind and name.startswith(OURS) and hasattr(models, name))
+    ):
+        return
     raise ValueError(f"A network must be {HELP}. Received: {name!r}")
 
 

@@ -19,6 +19,7 @@ from rich.progress import TimeElapsedColumn
 
 from _datasets import CLASSES
 from _datasets import Dataset
+from _environment import RUN_FILE
 from _training import EVALUATION_BATCH
 from _training import batches
 
@@ -163,6 +164,8 @@ def collect(runs: Iterable[Trace], folder: Path) -> list[Trace]:
     In `training.csv` a row a step, in `test.csv` a row a test.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Written at the end: without it, the logs are of a run that was cut short.
+    (folder / RUN_FILE).unlink(missing_ok=True)
     traces = []
     for trace in runs:
         traces.append(trace)

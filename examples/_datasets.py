@@ -1,5 +1,6 @@
 """Image data sets of the examples, as standardised arrays."""
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,14 +120,17 @@ def _read_archive(path: Path) -> Dataset:
             f"the data folder {path.parent} must hold {path.name}; "
             f"found {', '.join(found) or 'no .npz file'}"
         )
-    with np.load(path) as archive:
-        missing = [key for key in KEYS if key not in archive]
-        if missing:
-            raise ValueError(
-                f"{path} must hold the arrays {', '.join(KEYS)}; missing "
-                f"{', '.join(missing)}, found {', '.join(archive.files)}"
-            )
-        raw = Dataset(*(archive[key] for key in KEYS))
+    try:
+        with path.open("rb") as file, np.load(file) as archive:
+            missing = [key for key in KEYS if key not in archive]
+            if missing:
+                raise ValueError(
+                    f"{path} must hold the arrays {', '.join(KEYS)}; missing "
+                    f"{', '.join(missing)}, found {', '.join(archive.files)}"
+                )
+            raw = Dataset(*(archive[key] for key in KEYS))
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} must be a whole archive; {error}") from error
     _check(raw, path)
     return raw
 
@@ -141,15 +145,38 @@ def _check(raw: Dataset, path: Path) -> None:
                 f"x_{split} in {path} must be (N, H, W) or (N, H, W, C); "
                 f"found {images.shape}"
             )
+        if images.ndim == 4 and images.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"x_{split} in {path} must have 1 or 3 channels, which come "
+                f"last; found {images.shape}"
+            )
         if labels.size != len(images):
             raise ValueError(
                 f"y_{split} in {path} must hold one label an image; "
                 f"found {labels.size} labels for {len(images)} images"
             )
 
+    if raw.x_train.shape[1:] != raw.x_test.shape[1:]:
+        raise ValueError(
+            f"x_train and x_test in {path} must have images of one shape; "
+            f"found {raw.x_train.shape[1:]} and {raw.x_test.shape[1:]}"
+        )
+    classes = range(raw.classes)
+    if not all(label in classes for label in np.unique(raw.y_test).tolist()):
+        raise ValueError(
+            f"y_test in {path} must hold classes of y_train, 0 to "
+            f"{classes[-1]}; found {raw.y_test.min()} to {raw.y_test.max()}"
+        )
+
 
 def _download(name: str) -> Dataset:
     import keras
 
-    train, test = getattr(keras.datasets, name).load_data()
+    try:
+        train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises no class of its own.
+        raise OSError(
+            f"{name} could not be downloaded; --data-dir takes a folder of "
+            f"{name}.npz: {error}"
+        ) from error
     return Dataset(*train, *test)

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 import keras_deconv
-from _datasets import CLASSES
 from _datasets import Dataset
 from _network import build_network
 from _training import accuracy
@@ -40,7 +39,7 @@ def make_model(
     if options.resume:
         return keras.models.load_model(options.checkpoint)
     keras.utils.set_random_seed(options.seed)
-    model = build_network(data.x_train.shape[1:], CLASSES, options.widths)
+    model = build_network(data.x_train.shape[1:], data.classes, options.widths)
     model = keras_deconv.deconvolutionize(model, synchronized=True, **settings)
     compile_model(model, options.learning_rate, count_steps(options, data))
     model.optimizer.build(model.trainable_variables)

@@ -39,11 +39,27 @@ class Images:
     names: Sequence[str] = ()
 
     def read(self, index: int) -> Image.Image:
-        """Decodes an image; safe in several threads."""
-        with open(self.paths[index], "rb") as file:
-            file.seek(self.offsets[index])
-            content = file.read(self.sizes[index] or -1)
-        return Image.open(io.BytesIO(content)).convert("RGB")
+        """Decodes an image; safe in several threads.
+
+        Raises:
+            ValueError: It is damaged, or no image.
+        """
+        path, offset = self.paths[index], self.offsets[index]
+        size = self.sizes[index]
+        with open(path, "rb") as file:
+            file.seek(offset)
+            content = file.read(-1 if size is None else size)
+        try:
+            image: Image.Image = Image.open(io.BytesIO(content))
+            if image.mode.startswith("I;16"):
+                pixels = np.asarray(image) >> 8
+                image = Image.fromarray(pixels.astype("uint8"))
+            return image.convert("RGB")
+        except OSError as error:
+            raise ValueError(
+                "Each image must be a whole image file. "
+                f"Received: {path}, from byte {offset} on: {error}"
+            ) from error
 
 
 def find_images(data_dir: Path, split: str) -> Images:
@@ -59,18 +75,19 @@ def find_images(data_dir: Path, split: str) -> Images:
         FileNotFoundError: There is none of them.
         ValueError: A shard is damaged, or an image in it has no class.
     """
+    folder = data_dir / split
+    images = _in_folders(folder) if folder.is_dir() else None
+    if images is not None and images.paths:
+        # Archives that it was extracted from may lie beside it.
+        return images
     for kind in (_shards, _tfrecords):
         if shards := kind.find_shards(data_dir, split):
             return _in_shards(shards, kind.members)
-    folder = data_dir / split
-    images = _in_folders(folder) if folder.is_dir() else None
-    if images is None or not images.paths:
-        raise FileNotFoundError(
-            f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards: "
-            f"{split}/*.tar, *{split}*.tar, {split}/*.tfrecord*, "
-            f"*{split}*.tfrecord* or {split}*-of-*. Received: {data_dir}"
-        )
-    return images
+    raise FileNotFoundError(
+        f"The data folder must hold {split}/CLASS/NAME.JPEG, or shards: "
+        f"{split}/*.tar, *{split}*.tar, {split}/*.tfrecord*, "
+        f"*{split}*.tfrecord* or {split}*-of-*. Received: {data_dir}"
+    )
 
 
 def check_classes(train: Images, test: Images) -> None:
@@ -126,6 +143,7 @@ def _in_folders(folder: Path) -> Images:
             os.path.join(folder, name, file)
             for file in sorted(os.listdir(folder / name))
             if file.lower().endswith(_shards.IMAGE_SUFFIXES)
+            and not file.startswith(".")
         ]
         paths += found
         labels += [label] * len(found)

@@ -144,6 +144,8 @@ def run(
             task.train,
             epochs=experiment.epochs,
             validation_data=task.test,
+            # Batches are shuffled already, and made ahead in their order.
+            shuffle=False,
             callbacks=_callbacks(folder, task.train, experiment.seed),
             verbose=1 if sys.stdout.isatty() else 2,
         )

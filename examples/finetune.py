@@ -19,6 +19,7 @@ backend, TensorFlow by default.
 
 import argparse
 import dataclasses
+import hashlib
 import logging
 import os
 import shlex
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         data = load(options.dataset, options.data_dir)
         if options.model is not None:
-            check(keras.models.load_model(options.model), data)
+            check(keras.models.load_model(options.model, compile=False), data)
         tune = [each for seed in options.seeds for each in plan(options, seed)]
         batches = {
             each: make_batches(data, each, each.seed + 1) for each in tune
@@ -176,7 +177,9 @@ def plan(options: argparse.Namespace, seed: int) -> list[Experiment]:
             f"{options.learning_rate:g}"
         )
     else:
-        network = options.model.name
+        # Another network may have been saved by that name.
+        content = hashlib.sha256(options.model.read_bytes()).hexdigest()
+        network = f"{options.model.name} {content[:8]}"
     return [
         dataclasses.replace(
             before,
@@ -236,7 +239,7 @@ def trained(
     data: Dataset, seed: int, norm: str, options: argparse.Namespace
 ) -> keras.Model:
     """Returns the trained network, or its twin."""
-    network = keras.models.load_model(file_of(options, seed))
+    network = keras.models.load_model(file_of(options, seed), compile=False)
     if norm == BATCH:
         return network
     return convert(

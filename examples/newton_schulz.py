@@ -149,7 +149,8 @@ def plain_iteration(matrix: Any) -> Iterator[Any]:
 
     Works on arrays and on tensors alike.
     """
-    norm = ((matrix * matrix).sum()) ** 0.5
+    sum_all = keras.ops.sum if keras.ops.is_tensor(matrix) else np.sum
+    norm = sum_all(matrix * matrix) ** 0.5
     scaled = matrix / norm
     z = 0 * scaled + np.eye(len(matrix), dtype="float32")
     while True:

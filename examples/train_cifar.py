@@ -72,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options_parser()
     options = parser.parse_args(arguments)
     if options.all:
+        for name in ("network", "data", "epochs"):
+            if getattr(options, name) != parser.get_default(name):
+                parser.error(f"--all takes no --{name}: it means all of them")
         options.network = TABLE_1_NETWORKS
         options.data = TABLE_1_DATASETS
         options.epochs = TABLE_1_EPOCHS

@@ -55,6 +55,8 @@ from _runs import run_all
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 EVALUATION_BATCH = 200
+# Classes, images to train on and to test on.
+IMAGENET = 1000, 1281167, 50000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,10 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             find_images(options.data_dir, split) for split in ("train", "val")
         )
         check_classes(train, test)
+        for name in options.network:
+            _backbones.check(name)
         experiments = make_experiments(
             options,
             "imagenet",
-            "imagenet",
+            describe(train, test),
             image_size=options.image_size,
             network_arguments=options.network_arguments,
         )
@@ -81,6 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     run_all(tasks, make_command, options.output)
+
+
+def describe(train: Images, test: Images) -> str:
+    """Returns what tells data sets apart: ImageNet's name, or all counts."""
+    classes = int(train.labels.max()) + 1
+    counts = classes, len(train.labels), len(test.labels)
+    if counts == IMAGENET:
+        return "imagenet"
+    return "{} classes, {} + {} images".format(*counts)
 
 
 def options_parser() -> argparse.ArgumentParser:

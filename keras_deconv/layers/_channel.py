@@ -130,7 +130,11 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
     ) -> Tensor:
         if self._channels_first:
             inputs = ops.moveaxis(inputs, 1, -1)
-        samples = inputs if mask is None else self._kept(inputs, mask)
+        samples = inputs
+        if mask is not None:
+            mask = over_samples(mask, inputs, self)
+            if self._measures(training):
+                samples = self._kept(inputs, mask)
         start, parts = 0, []
         for statistics in self.all_statistics():
             channels = statistics.blocks.channels
@@ -190,7 +194,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
 
     def _kept(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Returns rows `(n, C)`: sampled positions, as a mask has them."""
-        mask = ops.cast(over_samples(mask, inputs, self), "int32")
+        mask = ops.cast(mask, "int32")
         samples, mask = (
             self._positions(each)[..., 0] for each in (inputs, mask)
         )

@@ -73,7 +73,8 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
         samples = inputs
         if mask is not None:
             mask = over_samples(mask, inputs, self)
-            samples = leave_out(inputs, mask, self)
+            if self._measures(training):
+                samples = leave_out(inputs, mask, self)
         return self._call(inputs, samples, training)
 
     def _make_blocks(self, channels: int) -> deconv_ops.Blocks:

@@ -97,6 +97,9 @@ class BatchMoments:
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
+        images = ops.shape(inputs)[0]
+        if count > 1:
+            inputs = _at_least_one(inputs)
         pixels = self._pixel_moments(inputs) if with_variance else None
         if count == 1:
             return Moments(
@@ -109,10 +112,8 @@ class BatchMoments:
         )
         total = shares.sum_where(
             is_due,
-            lambda: self._share(inputs, shares, index, pixels),
-            lambda: shares.pack_means(
-                index, ops.shape(inputs)[0], self.mean(inputs), pixels
-            ),
+            lambda: self._share(inputs, shares, index, images, pixels),
+            lambda: shares.pack_means(index, images, self.mean(inputs), pixels),
         )
         counts, means, scatter = shares.unpack(total)
         variance = None
@@ -204,11 +205,19 @@ class BatchMoments:
         return pooled + self.layer.epsilon
 
     def _share(
-        self, inputs: Tensor, shares: Shares, index: Tensor, pixels: Any
+        self,
+        inputs: Tensor,
+        shares: Shares,
+        index: Tensor,
+        images: Any,
+        pixels: Any,
     ) -> Tensor:
         columns = self._columns(inputs, shares.count)
+        rows = deconv_ops.rows(columns)
+        if not isinstance(images, int):
+            rows = rows * ops.cast(ops.minimum(images, 1), columns.dtype)
         with full_precision():
-            return shares.pack(index, columns, pixels)
+            return shares.pack(index, rows, columns, pixels)
 
     def _pool(
         self, counts: Tensor, means: Tensor, scatter: Tensor
@@ -249,6 +258,18 @@ class BatchMoments:
                 f"num_iterations={layer.num_iterations}, "
                 f"epsilon={layer.epsilon:g}"
             )
+
+
+def _at_least_one(inputs: Tensor) -> Tensor:
+    """Returns inputs, a sample of zeros if there are none.
+
+    The last batch of an epoch may have fewer samples than there are replicas.
+    """
+    if isinstance(inputs.shape[0], int):
+        return inputs
+    missing = ops.maximum(1 - ops.shape(inputs)[0], 0)
+    rest = [(0, 0)] * (len(inputs.shape) - 1)
+    return ops.pad(inputs, [(0, missing), *rest])
 
 
 def _warn_of_small_batch(message: str) -> None:

@@ -33,11 +33,20 @@ class Shares:
     dtype: str
     with_pixels: bool
 
-    def pack(self, index: Tensor, columns: Tensor, pixels: Any) -> Tensor:
-        """Returns the vector of the replica `index`, of its columns."""
+    def pack(
+        self, index: Tensor, rows: Tensor, columns: Tensor, pixels: Any
+    ) -> Tensor:
+        """Returns the vector of the replica `index`, of its columns.
+
+        Args:
+            index: Of the replica.
+            rows: How many of the columns' rows count.
+            columns: `(matrices, rows, F)`.
+            pixels: As in `pack_means`.
+        """
         mean = deconv_ops.mean(columns)
         scatter = deconv_ops.scatter(columns, mean)
-        slots = self.pack_means(index, deconv_ops.rows(columns), mean, pixels)
+        slots = self.pack_means(index, rows, mean, pixels)
         return ops.concatenate([slots, ops.reshape(scatter, (-1,))])
 
     def pack_means(

@@ -182,6 +182,12 @@ class Whitening(keras.layers.Layer):
             f"plain layer. Received: layer '{self.name}'"
         )
 
+    def _measures(self, training: bool | None) -> bool:
+        """Whether a call looks at the statistics of its inputs."""
+        return bool(training and self.trainable) or any(
+            each.observer is not None for each in self.all_statistics()
+        )
+
     def _finish(self, outputs: Tensor, bias: Tensor | None) -> Tensor:
         """Returns outputs with bias and activation."""
         if bias is not None:

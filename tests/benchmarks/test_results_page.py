@@ -144,10 +144,16 @@ def test_logs_are_kept(page, records, tmp_path):
         "L2,plain,0.1,0,1,3.0,0.1\n"
     )
     (mlp / "mlp.png").write_bytes(b"picture")
+    # Cut short, without the file that is written at the end.
+    assert "![mlp]" not in write(page, tmp_path)
+    environment = importlib.import_module("_environment")
+    environment.record(mlp, "python mlp.py")
     first = write(page, tmp_path)
     shutil.rmtree(tmp_path / "outputs")
     assert write(page, tmp_path) == first
     assert "![mlp](images/results/mlp-mlp.png)" in first
+    copied = tmp_path / "docs" / "images" / "results" / "mlp-mlp.png"
+    assert copied.read_bytes() == b"picture"
     # Another machine trains the first of them anew.
     run(records, folder, epochs="2", **{"final test accuracy": "0.7"})
     text = write(page, tmp_path)
@@ -194,7 +200,7 @@ def test_commands_are_not_joined_beyond_what_was_run(training):
 
 
 def test_other_logs(page, results, tmp_path):
-    folder = tmp_path / "outputs" / "mlp"
+    folder = tmp_path / "logs" / "mlp"
     folder.mkdir(parents=True)
     (folder / "test.csv").write_text(
         "objective,network,learning_rate,seed,step,loss,accuracy\n"
@@ -202,9 +208,8 @@ def test_other_logs(page, results, tmp_path):
         "L2,plain,0.1,0,2,2.0,0.3\n"
         "L2,plain,0.1,1,2,1.0,0.5\n"
     )
-    (folder / "mlp.png").write_bytes(b"picture")
     numbers = tmp_path / "outputs" / "kernels_and_sparsity"
-    numbers.mkdir()
+    numbers.mkdir(parents=True)
     (numbers / "numbers.csv").write_text("what,before,after\npixels,1.5,2\n")
     environment = importlib.import_module("_environment")
     environment.record(numbers, "python kernels.py")
@@ -214,8 +219,6 @@ def test_other_logs(page, results, tmp_path):
     assert "were not recorded" in text
     assert "| pixels | 1.5 | 2 |" in text
     assert "python kernels.py" in text
-    copied = tmp_path / "docs" / "images" / "results" / "mlp-mlp.png"
-    assert copied.read_bytes() == b"picture"
 
 
 def test_curves_are_means(training, records, tmp_path):

@@ -110,3 +110,40 @@ def test_labels_of_wrong_number(datasets, write_archive, tmp_path):
     write_archive(y_train=np.zeros(11, np.uint8))
     with pytest.raises(ValueError, match="11 labels for 12 images"):
         datasets.load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_train": np.zeros((4, 3, 8, 8))}, "1 or 3 channels"),
+        ({"x_test": np.zeros((2, 9, 8, 3))}, "images of one shape"),
+        ({"y_test": np.array([0, 7])}, "classes of y_train, 0 to 1; found 0"),
+    ],
+)
+def test_arrays_that_do_not_fit(datasets, tmp_path, change, message):
+    arrays = {
+        "x_train": np.zeros((4, 8, 8, 3)),
+        "y_train": np.array([0, 1, 0, 1]),
+        "x_test": np.zeros((2, 8, 8, 3)),
+        "y_test": np.array([0, 1]),
+    }
+    np.savez(tmp_path / "cifar10.npz", **arrays | change)
+    with pytest.raises(ValueError, match=message):
+        datasets.load("cifar10", tmp_path)
+
+
+def test_damaged_archive(datasets, tmp_path):
+    np.savez(tmp_path / "cifar10.npz", x_train=np.zeros((9, 8, 8, 3)))
+    content = (tmp_path / "cifar10.npz").read_bytes()
+    (tmp_path / "cifar10.npz").write_bytes(content[:200])
+    with pytest.raises(ValueError, match="must be a whole archive"):
+        datasets.load("cifar10", tmp_path)
+
+
+def test_download_that_fails(datasets, monkeypatch):
+    def fail():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr("keras.datasets.cifar10.load_data", fail)
+    with pytest.raises(OSError, match=r"--data-dir.*URL fetch failure"):
+        datasets.load("cifar10")

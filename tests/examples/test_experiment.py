@@ -230,3 +230,21 @@ def test_text(experiment):
         "a",
         "0.25",
     ]
+
+
+def test_batches_are_made_once_and_in_their_order(runs, spec, task, tmp_path):
+    made = task(spec())
+    given = []
+    make = made.train._make
+
+    def make_and_note(picks, rng):
+        given.append(tuple(picks))
+        return make(picks, rng)
+
+    made.train._make = make_and_note
+    run(runs, spec(), made, tmp_path)
+    steps = spec().epochs * len(made.train)
+    assert len(set(given)) == steps
+    # Keras looks at the first batch before.
+    assert len(given) <= steps + 3
+    assert given[-steps:] == sorted(set(given), key=given[-steps:].index)

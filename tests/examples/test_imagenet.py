@@ -1,8 +1,10 @@
 import csv
 import importlib
 import io
+import re
 import sys
 import tarfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -330,3 +332,49 @@ def test_wrong_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit):
         script.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_damaged_image_is_named(imagenet, folder):
+    images = imagenet.find_images(folder, "train")
+    path = Path(images.paths[0])
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        images.read(0)
+
+
+def test_grey_images_of_16_bits(imagenet, tmp_path):
+    pixels = np.full((4, 4), 128 * 256, "uint16")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    images = imagenet.Images([str(tmp_path / "a.png")], [0], [None], [0])
+    assert np.asarray(images.read(0)).tolist() == [[[128] * 3] * 4] * 4
+
+
+def test_archives_beside_folders_are_left(imagenet, folder):
+    before = imagenet.find_images(folder, "train")
+    (folder / "all_train.tar").write_bytes(b"not read")
+    (Path(before.paths[0]).parent / "._hidden.jpeg").write_bytes(b"no image")
+    assert imagenet.find_images(folder, "train").paths == before.paths
+
+
+def test_standardised_images_are_not_preprocessed_again():
+    backbones = importlib.import_module("_backbones")
+    model = backbones.build(
+        "applications:MobileNetV3Small", 3, (32, 32, 3), {}, 0
+    )
+    kinds = {type(layer) for layer in model.layers[:3]}
+    assert keras.layers.Rescaling not in kinds
+
+
+def test_networks_are_checked_before_the_first_is_trained(folder, capsys):
+    script = importlib.import_module("train_imagenet")
+    networks = ["applications:MobileNet", "imagenet_resnet19"]
+    with pytest.raises(SystemExit):
+        script.main(["--data-dir", str(folder), "--network", *networks])
+    assert "'imagenet_resnet19'" in capsys.readouterr().err
+
+
+def test_data_sets_are_told_apart(imagenet, folder):
+    script = importlib.import_module("train_imagenet")
+    splits = [imagenet.find_images(folder, each) for each in ("train", "val")]
+    counts = [len(each.labels) for each in splits]
+    assert "{} + {} images".format(*counts) in script.describe(*splits)

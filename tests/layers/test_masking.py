@@ -1,5 +1,7 @@
 """Masked samples: statistics are those of a batch that lacks them."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -152,3 +154,25 @@ def test_a_batch_without_samples_stays_finite(make, correlated):
 def test_other_axes_are_refused(make, shape):
     with pytest.raises(ValueError, match=r"must have the first axes of the"):
         make()(np.ones((4, 6, 3), "float32"), mask=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize(
+    ("make", "module"), [(DeconvDense, "_dense"), (ChannelDeconv, "_channel")]
+)
+def test_masks_are_looked_at_in_training_alone(make, module, monkeypatch):
+    """Replicas would talk to each other in inference."""
+    seen = []
+    module = importlib.import_module(f"keras_deconv.layers.{module}")
+    leave_out = module.leave_out
+    monkeypatch.setattr(
+        module, "leave_out", lambda *args: seen.append(1) or leave_out(*args)
+    )
+    layer = make(2) if make is DeconvDense else make()
+    inputs, mask = np.ones((4, 6, 3), "float32"), np.ones((4, 6), "bool")
+    layer(inputs, mask=mask)
+    layer.trainable = False
+    layer(inputs, training=True, mask=mask)
+    assert not seen
+    layer.trainable = True
+    layer(inputs, training=True, mask=mask)
+    assert seen

@@ -57,3 +57,34 @@ def test_samples_of_all_replicas_count(replicas, is_small, monkeypatch):
     )
     layer(np.ones((1, 32), "float32"), training=True)
     assert SmallBatchWarning.was_given is is_small
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="elsewhere, shares have a known size",
+)
+@pytest.mark.parametrize("update_every", [1, 3])
+def test_share_without_samples_counts_as_none(update_every, monkeypatch):
+    import tensorflow as tf
+
+    vectors = []
+    monkeypatch.setattr(_moments, "replica", lambda: (0, 2))
+    monkeypatch.setattr(
+        _moments.Shares,
+        "sum_where",
+        lambda shares, is_due, make, means: vectors.append(make()) or make(),
+    )
+    layer = keras_deconv.DeconvDense(
+        2, update_every=update_every, synchronized=True
+    )
+    layer.build((None, 3))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+    def vector(inputs):
+        vectors.clear()
+        layer(inputs, training=True)
+        return vectors[0]
+
+    assert not np.any(vector(np.zeros((0, 3), "float32")))
+    found = vector(np.ones((4, 3), "float32"))
+    np.testing.assert_array_equal(found[:4], [4, 1, 1, 1])
