@@ -21,6 +21,7 @@ from keras_deconv._engine._precision import full_precision
 from keras_deconv._engine._precision import warn_of_tf32
 from keras_deconv._engine._precision import warn_of_triton
 from keras_deconv._engine._replicas import all_reduce_sum
+from keras_deconv._engine._replicas import as_varying
 from keras_deconv._engine._replicas import may_reduce_in_branches
 from keras_deconv._engine._replicas import replica
 from keras_deconv._engine._slices import slice_axis
@@ -45,6 +46,7 @@ __all__ = [
     "all_reduce_sum",
     "as_constant",
     "as_number",
+    "as_varying",
     "average",
     "cond",
     "constant",

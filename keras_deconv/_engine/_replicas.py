@@ -60,6 +60,26 @@ def all_reduce_sum(vector: Any) -> Any:
     return psum(vector, tuple(_mapped_axes()))
 
 
+def as_varying(value: Any, like: Any) -> Any:
+    """Returns a value of which JAX knows that it may vary over devices.
+
+    In `jax.shard_map`, it keeps track of what is the same on all, and the
+    branches of a condition must agree in that.
+
+    Args:
+        value: A tensor.
+        like: One that varies over so many axes.
+    """
+    if keras.backend.backend() != "jax":
+        return value
+    import jax
+
+    if not hasattr(jax.lax, "pcast"):
+        return value  # An older version.
+    axes = _varying_axes(like) - _varying_axes(value)
+    return jax.lax.pcast(value, tuple(axes), to="varying") if axes else value
+
+
 def may_reduce_in_branches() -> bool:
     """Whether `all_reduce_sum` may be called inside of `ops.cond`."""
     return bool(keras.backend.backend() != "tensorflow")
@@ -74,6 +94,18 @@ def _mapped_axes() -> dict[str, int]:
     mesh: Any = get_mesh()
     axes = getattr(mesh, "manual_axes", ())
     return {axis: mesh.shape[axis] for axis in axes}
+
+
+def _varying_axes(value: Any) -> frozenset[Any]:
+    import jax
+
+    kind: Any = jax.typeof(value)
+    # Another name of it before JAX 0.10.
+    manual = getattr(kind, "manual_axis_type", None)
+    found: frozenset[Any] = (
+        getattr(kind, "vma", frozenset()) if manual is None else manual.varying
+    )
+    return found
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from keras import ops
 from keras_deconv import ops as deconv_ops
 from keras_deconv._engine import Numbers
 from keras_deconv._engine import as_constant
+from keras_deconv._engine import as_varying
 from keras_deconv._engine import cond
 from keras_deconv._engine import full_precision
 from keras_deconv._engine import is_recomputing
@@ -168,16 +169,22 @@ class RunningStatistics:
             mean, deconv = moments.deconv()
             return mean, deconv, deconv_ops.product(deconv, kernel)
 
+        def alike(*values: Tensor) -> tuple[Tensor, ...]:
+            if self.layer.synchronized:
+                return values
+            return tuple(as_varying(each, inputs) for each in values)
+
         def idle() -> tuple[Tensor, ...]:
             # Constant in the branch itself, which TensorFlow differentiates.
             ratio = ops.convert_to_tensor(self.last_variance) / moments.variance
             deconv = ops.stop_gradient(last * _scale(ratio))
-            return moments.mean(), last, deconv_ops.product(deconv, kernel)
+            folded = deconv_ops.product(deconv, kernel)
+            return alike(moments.mean(), last, folded)
 
         def frozen() -> tuple[Tensor, ...]:
             mean, deconv = self.moving_values()
             folded = deconv_ops.product(deconv, kernel)
-            return mean, deconv if last is None else last, folded
+            return alike(mean, deconv if last is None else last, folded)
 
         def other() -> tuple[Tensor, ...]:
             return frozen() if last is None else cond(is_thawed, idle, frozen)

@@ -88,3 +88,40 @@ def test_share_without_samples_counts_as_none(update_every, monkeypatch):
     assert not np.any(vector(np.zeros((0, 3), "float32")))
     found = vector(np.ones((4, 3), "float32"))
     np.testing.assert_array_equal(found[:4], [4, 1, 1, 1])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="about JAX")
+@pytest.mark.parametrize(
+    "settings",
+    [{"update_every": 3}, {"update_every": 1, "freeze_after": 2}],
+    ids=["period", "freezing"],
+)
+def test_schedule_in_a_mapped_function(settings, correlated):
+    """JAX knows which tensors vary over devices; branches must agree."""
+    import jax
+    from jax.sharding import PartitionSpec
+
+    layer = keras_deconv.DeconvDense(2, warmup_steps=1, **settings)
+    layer.build((None, 3))
+    weights = [each.value for each in layer.trainable_variables]
+
+    def step(state, inputs):
+        outputs, state = layer.stateless_call(
+            weights, state, inputs, training=True
+        )
+        return outputs, [each[None] for each in state]
+
+    data, whole = PartitionSpec("data"), PartitionSpec()
+    mapped = jax.shard_map(
+        step,
+        mesh=jax.sharding.Mesh(jax.devices()[:1], ("data",)),
+        in_specs=(whole, data),
+        out_specs=data,
+    )
+    state = [each.value for each in layer.non_trainable_variables]
+    for _ in range(3):
+        inputs = correlated(6, 3)
+        expected, _ = step(state, inputs)
+        found, state = jax.jit(mapped)(state, inputs)
+        state = [each[0] for each in state]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
