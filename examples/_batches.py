@@ -60,6 +60,13 @@ class Batches(keras.utils.PyDataset):
         self._pending: dict[int, Future[Batch]] = {}
         self.start_epoch(0)
 
+    @property
+    def sizes(self) -> set[int]:
+        """How many samples batches have."""
+        last = min(self._length * self._batch_size, self._count)
+        rest = last % self._batch_size
+        return {self._batch_size, rest} - {0} if last > rest else {rest}
+
     def start_epoch(self, epoch: int) -> None:
         """Shuffles for an epoch."""
         self._pending.clear()

@@ -38,6 +38,8 @@ def members(shard: Path) -> Iterator[Member]:
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
+                if Path(member.name).name.startswith("."):
+                    continue
                 key, _, suffix = member.name.rpartition(".")
                 suffix = f".{suffix.lower()}"
                 if suffix in IMAGE_SUFFIXES:
@@ -46,6 +48,7 @@ def members(shard: Path) -> Iterator[Member]:
                     file = archive.extractfile(member)
                     content = file.read() if file else b""
                     classes[key] = _number(content, member.name, shard)
+            _check_end(shard, archive.offset)
     except tarfile.TarError as error:
         raise ValueError(
             "A shard must be a whole tar file, and not compressed. "
@@ -59,6 +62,18 @@ def members(shard: Path) -> Iterator[Member]:
         )
     for key, member in images.items():
         yield Member(member.offset_data, member.size, classes[key])
+
+
+def _check_end(shard: Path, end: int) -> None:
+    """Raises TarError unless a block of zeros ends a tar, as it ought to.
+
+    Of a damaged header, Python's module says nothing but for the first.
+    """
+    with shard.open("rb") as file:
+        file.seek(end)
+        block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE or block.strip(b"\0"):
+        raise tarfile.ReadError(f"damaged or cut short at byte {end}")
 
 
 def _number(content: bytes, name: str, shard: Path) -> int:

@@ -88,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (each, make_task(images[each.dataset], each))
             for each in experiments
         ]
-        check_backend(options.distributed)
+        check_backend(
+            options.distributed,
+            [each for _, task in tasks for each in (task.train, task.test)],
+        )
     except (OSError, ValueError) as error:
         parser.error(str(error))
     run_all(tasks, make_command, options.output)

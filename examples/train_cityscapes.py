@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (each, make_task(train, test, each, options))
             for each in experiments
         ]
-        check_backend(options.distributed)
+        check_backend(
+            options.distributed,
+            [each for _, task in tasks for each in (task.train, task.test)],
+        )
     except (OSError, ValueError) as error:
         parser.error(str(error))
     run_all(tasks, make_command, options.output)

@@ -1,6 +1,7 @@
 import importlib
 import time
 
+import keras
 import numpy as np
 import pytest
 
@@ -84,3 +85,30 @@ def test_errors_reach_the_caller(batches):
 def test_batch_larger_than_the_set(batches):
     with pytest.raises(ValueError, match=r"larger.*batch_size=11 for 10"):
         batches.Batches(make, 10, 11, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"seed": 1}, {3}),
+        ({}, {3, 1}),
+        ({"steps": 2}, {3}),
+        ({"steps": 9}, {3, 1}),
+    ],
+)
+def test_sizes(batches, options, sizes):
+    found = batches.Batches(make, 10, 3, **options)
+    assert found.sizes == sizes
+    assert {len(found[index][0]) for index in range(len(found))} == sizes
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="others share any batch out"
+)
+def test_batches_that_devices_do_not_divide(batches, monkeypatch):
+    distribution = importlib.import_module("_distribution")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["a", "b"])
+    found = batches.Batches(make, 9, 4)
+    with pytest.raises(ValueError, match="2 devices and batches of 1"):
+        distribution.check_backend(True, [found])
+    distribution.check_backend(True, [batches.Batches(make, 8, 4)])

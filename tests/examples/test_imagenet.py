@@ -135,6 +135,22 @@ def test_damaged_shard(imagenet, tmp_path, content, message):
         imagenet.find_images(tmp_path, "train")
 
 
+@pytest.mark.parametrize("length", [None, 40, 0], ids=["other", "cut", "end"])
+def test_shard_with_a_damaged_header(imagenet, shards, length):
+    """Python's module takes it for the end of the file."""
+    (path, *_) = sorted(shards.glob("*train*.tar"))
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+    start, content = members[3].offset, path.read_bytes()
+    if length is None:
+        damaged = content[:start] + b"?" * 8 + content[start + 8 :]
+    else:
+        damaged = content[: start + length]
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"cut short at byte {start}"):
+        imagenet.find_images(shards, "train")
+
+
 def test_shard_without_images(imagenet, tmp_path):
     with tarfile.open(tmp_path / "train.tar", "w") as archive:
         add(archive, "a.txt", b"no image")
