@@ -41,11 +41,12 @@ def fold(model: Any) -> Any:
     found = foldable_places(copy)
     for place in places(copy):
         layer = place.layer
-        # Code may call a placeholder with arguments that the identity does
-        # not take.
-        is_unused = isinstance(layer, RemovedNormalization)
-        is_unused = is_unused and bool(layer._inbound_nodes)
-        if is_unused or (isinstance(layer, ChannelAffine) and layer.built):
+        if isinstance(layer, RemovedNormalization):
+            # Code may call it with arguments that the identity does not take.
+            can_go = bool(layer._inbound_nodes)
+        else:
+            can_go = isinstance(layer, ChannelAffine) and layer.built
+        if can_go:
             found.append(place)
     take_steps(copy, [(place.address, "fold", {}) for place in found])
     return copy
