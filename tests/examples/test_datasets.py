@@ -1,3 +1,4 @@
+import argparse
 import importlib
 
 import numpy as np
@@ -130,6 +131,22 @@ def test_arrays_that_do_not_fit(datasets, tmp_path, change, message):
     np.savez(tmp_path / "cifar10.npz", **arrays | change)
     with pytest.raises(ValueError, match=message):
         datasets.load("cifar10", tmp_path)
+
+
+def test_distributed_examples_have_an_output_for_each_class(datasets):
+    distributed = importlib.import_module("_distributed")
+    options = argparse.Namespace(
+        resume=False,
+        seed=0,
+        widths=(2,),
+        batch_size=4,
+        steps=1,
+        learning_rate=0.1,
+    )
+    images, labels = np.zeros((8, 8, 8, 3), "float32"), np.arange(8)
+    data = datasets.Dataset(images, 2 * labels, images, labels)
+    model = distributed.make_model(options, data)
+    assert model.output_shape == (None, 15)
 
 
 def test_damaged_archive(datasets, tmp_path):

@@ -182,6 +182,8 @@ def test_train_cifar(script, data_dir, monkeypatch):
         (["--batch-size", "25"], "batch_size=25 for 24 images"),
         (["--table", "4", "--batch-size", "16"], "Received: --batch-size 16"),
         (["--all", "--figure", "8"], "not allowed with"),
+        (["--all", "--network", "vgg11"], "--all takes no --network"),
+        (["--all", "--epochs", "3"], "--all takes no --epochs"),
         (["--weight-decay", "-1"], "invalid non_negative value"),
     ],
 )

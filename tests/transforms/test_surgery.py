@@ -687,3 +687,19 @@ def test_outputs_that_are_numbers_or_none():
     restored = restore(twin)
     for key in ("map", "mean"):
         compare.assert_close(restored(images(1))[key], twin(images(1))[key])
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="others have no strings"
+)
+def test_outputs_that_are_strings():
+    inputs = keras.Input((8, 8, 3))
+    x = BATCH_NORM()(layers.Conv2D(2, 3)(inputs))
+    numbers = layers.GlobalAveragePooling2D()(x)
+    picks = containers.ops.argmax(numbers, axis=-1)
+    names = layers.StringLookup(vocabulary=["a", "b"], invert=True)(picks)
+    model = keras.Model(inputs, [numbers, names])
+    twin = deconvolutionize(model, calibration_data=[images(0)])
+    found, expected = twin(images(1)), model(images(1))
+    compare.assert_close(found[0], expected[0], 1e-4)
+    assert found[1].numpy().tolist() == expected[1].numpy().tolist()
