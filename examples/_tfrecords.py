@@ -59,6 +59,12 @@ def members(shard: Path) -> Iterator[Member]:
             "A TFRecord shard must be whole and not compressed. "
             f"Received: {shard}: {error.message}"
         ) from error
+    # TensorFlow takes a part of a record's head for the end of the file.
+    if start != shard.stat().st_size:
+        raise ValueError(
+            "A TFRecord shard must be whole and not compressed. "
+            f"Received: {shard}, cut short at byte {start}"
+        )
 
 
 def _member(record: bytes, start: int, shard: Path, tf: Any) -> Member:
@@ -72,8 +78,14 @@ def _member(record: bytes, start: int, shard: Path, tf: Any) -> Member:
             f"{', '.join(sorted(features)) or 'nothing'} in {shard}"
         )
     image, label, first = layout
-    (content,) = features[image].bytes_list.value
-    (value,) = features[label].int64_list.value
+    contents = features[image].bytes_list.value
+    values = features[label].int64_list.value
+    if len(contents) != 1 or len(values) != 1:
+        raise ValueError(
+            f"'{image}' must be one image, and '{label}' one whole number. "
+            f"Received: {len(contents)} and {len(values)} of them in {shard}"
+        )
+    (content,), (value,) = contents, values
     if value < first:
         raise ValueError(
             f"'{label}' must be at least {first}. Received: {value} in {shard}"

@@ -232,6 +232,31 @@ def test_damaged_records(imagenet, tmp_path):
         imagenet.find_images(tmp_path, "train")
 
 
+def test_records_that_are_cut_in_a_head(imagenet, tmp_path):
+    path = tmp_path / "train.tfrecord"
+    write_records(path, MODELS, [(0, jpeg(COLOURS["n01"]))])
+    whole = path.stat().st_size
+    write_records(path, MODELS, 2 * [(0, jpeg(COLOURS["n01"]))])
+    path.write_bytes(path.read_bytes()[: whole + 5])
+    with pytest.raises(ValueError, match=f"cut short at byte {whole}"):
+        imagenet.find_images(tmp_path, "train")
+
+
+def test_records_with_a_label_of_another_kind(imagenet, tmp_path):
+    import tensorflow as tf
+
+    image, label, _ = MODELS
+    feature = {
+        image: tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a"])),
+        label: tf.train.Feature(float_list=tf.train.FloatList(value=[1.0])),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    with pytest.raises(ValueError, match=r"whole number\. Received: 1 and 0"):
+        imagenet.find_images(tmp_path, "train")
+
+
 def test_records_without_tensorflow(imagenet, tmp_path, monkeypatch):
     (tmp_path / "train.tfrecord").touch()
     monkeypatch.setitem(sys.modules, "tensorflow", None)
