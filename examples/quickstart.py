@@ -108,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         default=Path("outputs/quickstart.png"),
-        help="the picture, as matplotlib names formats",
+        help="file of the picture, such as curves.png",
     )
     return parser
 

@@ -97,10 +97,8 @@ class BatchMoments:
         if not self.layer.differentiate:
             inputs = ops.stop_gradient(inputs)
         index, count = replica() if self.layer.synchronized else (0, 1)
-        images = ops.shape(inputs)[0]
-        if count > 1:
-            inputs = _at_least_one(inputs)
-        pixels = self._pixel_moments(inputs) if with_variance else None
+        share = inputs if count == 1 else _at_least_one(inputs)
+        pixels = self._pixel_moments(share) if with_variance else None
         if count == 1:
             return Moments(
                 lambda: self.mean(inputs),
@@ -110,10 +108,11 @@ class BatchMoments:
         shares = Shares(
             count, self.blocks, self.layer.statistics_dtype, with_variance
         )
+        images = ops.shape(inputs)[0]
         total = shares.sum_where(
             is_due,
-            lambda: self._share(inputs, shares, index, images, pixels),
-            lambda: shares.pack_means(index, images, self.mean(inputs), pixels),
+            lambda: self._share(share, shares, index, images, pixels),
+            lambda: shares.pack_means(index, images, self.mean(share), pixels),
         )
         counts, means, scatter = shares.unpack(total)
         variance = None

@@ -65,8 +65,8 @@ def with_functions(config: Any, functions: Mapping[str, Any]) -> Any:
             key: with_functions(value, functions)
             for key, value in config.items()
         }
-    if isinstance(config, list):
-        return [with_functions(value, functions) for value in config]
+    if isinstance(config, list | tuple):
+        return type(config)(with_functions(each, functions) for each in config)
     return config
 
 
