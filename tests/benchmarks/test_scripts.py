@@ -99,6 +99,17 @@ def test_script(script, run, capsys):
 
 
 @on_torch
+def test_authors_layer(run):
+    *found, total = run("authors_layer", "--batch-size 2 --rounds 1")
+    assert all(record["difference"] < 1e-5 for record in found)
+    assert sum(record["times"] for record in found) == 8
+    name = "the authors' layer, ms"
+    expected = sum(record["times"] * record[name] for record in found)
+    assert total[name] == expected
+    assert total.keys() == found[0].keys()
+
+
+@on_torch
 def test_rounding(run, monkeypatch):
     rounding = importlib.import_module("rounding")
     monkeypatch.setattr(rounding, "FORMS", ("fast",))
