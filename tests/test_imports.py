@@ -18,13 +18,21 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 BELOW = {
     "_types": set(),
     "_checks": set(),
+    "_warnings": set(),
     "_engine": {"_types"},
     "ops": {"_types", "_checks", "_engine"},
-    "layers": {"_types", "_checks", "_engine", "ops"},
-    "transforms": {"_types", "_checks", "_engine", "ops", "layers"},
-    "callbacks": {"_types", "ops", "layers"},
+    "layers": {"_types", "_checks", "_warnings", "_engine", "ops"},
+    "transforms": {
+        "_types",
+        "_checks",
+        "_warnings",
+        "_engine",
+        "ops",
+        "layers",
+    },
+    "callbacks": {"_types", "_checks", "_engine", "ops", "layers"},
     "models": set(),
-    "visualization": {"_types", "ops", "layers"},
+    "visualization": {"_types", "_checks", "_engine", "ops", "layers"},
 }
 
 # What each part may import from other distributions.

@@ -1,11 +1,11 @@
 """Reports how white the inputs of deconvolution layers are."""
 
-import numbers
 from collections import Counter
 from typing import Any
 
 import keras
 
+from keras_deconv._checks import check_count
 from keras_deconv.layers import deconv_layers
 from keras_deconv.layers import measure_whiteness
 
@@ -30,8 +30,8 @@ class WhitenessMonitor(keras.callbacks.Callback):
 
     Few Newton-Schulz steps leave directions of little variance as they are,
     on purpose, so the distance does not go to 0: watch whether it grows. A
-    D that is stale (`update_every`, `freeze_after`, a small learning rate of
-    the averages) shows here first.
+    D that is stale (`update_every`, `freeze_after`, a `momentum` near 1)
+    shows here first.
 
     Callbacks see `logs` in their order: give this one before
     `keras.callbacks.CSVLogger`, and before `keras.callbacks.TensorBoard`,
@@ -61,13 +61,8 @@ class WhitenessMonitor(keras.callbacks.Callback):
     def __init__(self, data: Any, *, every: int = 1) -> None:
         super().__init__()
         _check_batch(data)
-        if not isinstance(every, numbers.Integral) or every < 1:
-            raise ValueError(
-                "`every` must be an integer of at least 1. "
-                f"Received: every={every!r}"
-            )
         self.data: Any = data
-        self.every: int = int(every)
+        self.every: int = check_count("every", every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         # One that is not built yet is built by the first step.

@@ -1,6 +1,7 @@
 """Whitening of channels alone, as a layer of its own."""
 
 from typing import Any
+from typing import get_args
 
 import keras
 import numpy as np
@@ -20,8 +21,6 @@ from keras_deconv.layers._settings import SamplingSettings
 from keras_deconv.layers._statistics import RunningStatistics
 from keras_deconv.layers._twin import check_built
 
-_FORMATS = ("channels_last", "channels_first")
-
 
 @keras.saving.register_keras_serializable(package="keras_deconv")
 class ChannelDeconv(SamplingSettings, LayoutSettings):
@@ -33,8 +32,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
 
     Channels that remain when the blocks have been taken are standardised by
     one mean and one variance that they share, as in the authors' code (each
-    by its own with `share_blocks=False`). Other than there, the covariance
-    is that of centred samples.
+    by its own with `share_blocks=False`). Unlike the authors' layer, this one
+    centres the samples before it takes their covariance.
 
     Weights: those of `RunningStatistics`, and, if channels remain, the same
     for these with the prefix `rest_`.
@@ -79,7 +78,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             keras.config.image_data_format()
             if data_format is None
             else data_format,
-            _FORMATS,
+            get_args(DataFormat),
         )
         self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=5)
         self.supports_masking = True
@@ -92,9 +91,7 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             min_ndim=2, max_ndim=5, axes={axis: channels}
         )
         whole, *rest = self.whitened_blocks(channels)
-        samples = Samples(
-            self._positions, self._mean_position, self._scale_positions
-        )
+        samples = Samples(self._pixels, self._mean_pixel, self._scale_pixels)
         self._whole = RunningStatistics(self, whole, samples)
         self._rest = None
         if rest:
@@ -195,25 +192,19 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
     def _kept(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Returns rows `(n, C)`: sampled positions, as a mask has them."""
         mask = ops.cast(mask, "int32")
-        samples, mask = (
-            self._positions(each)[..., 0] for each in (inputs, mask)
-        )
+        samples, mask = (self._pixels(each)[..., 0] for each in (inputs, mask))
         samples = leave_out(samples, mask, self)
         return ops.reshape(samples, (-1, inputs.shape[-1]))
 
-    def _positions(self, inputs: Tensor) -> Tensor:
-        """Returns the channels of every S-th position, `(..., C, 1)`."""
+    def _pixels(self, inputs: Tensor) -> Tensor:
         if len(inputs.shape) == 2:
             return ops.expand_dims(inputs, -1)
-        return deconv_ops.sampled_patches(inputs, **self._points(inputs))
+        return super()._pixels(inputs)
 
-    def _mean_position(self, inputs: Tensor) -> Tensor:
+    def _mean_pixel(self, inputs: Tensor) -> Tensor:
         if len(inputs.shape) == 2:
             return ops.expand_dims(average(inputs, axis=0), -1)
-        return deconv_ops.mean_patch(inputs, **self._points(inputs))
-
-    def _scale_positions(self, inputs: Tensor) -> Tensor:
-        return self._positions(inputs)[..., 0]
+        return super()._mean_pixel(inputs)
 
     def _points(self, inputs: Tensor) -> dict[str, Any]:
         # Channels have been moved to the end.

@@ -82,9 +82,9 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
             Blocks with a D each have to be contiguous.
         sampling_stride: S. Statistics are taken from every S-th output
             position, on each axis (section 4.5.2). None, the default, stands
-            for 3, as in the authors' code, and for as much as a wider kernel
-            takes for its patches not to overlap, while four are left along
-            the axis.
+            for 3, as in the authors' code; for more under a wider kernel, so
+            that its patches do not overlap, unless fewer than four positions
+            would be left along the axis.
         num_iterations: Newton-Schulz steps for D (section 3.3), 5 by default.
             More steps whiten directions of less variance, and amplify noise.
         epsilon: Ridge added to the covariance, in squared units of the
@@ -97,12 +97,13 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
         update_every: T. D is computed on every step of the warm-up, then on
             every T-th training step; in between the last one is used, with
             mean and scale of each batch: D times the standard deviation of
-            its own batch over that of this one. With T above 1, the moving D
-            is an average at unit scale, over the root of a moving variance.
-            None, the default, stands for 8, and for 1 where D is cheap: of
-            single positions, without patches to cut, and of 64 features at
-            most; and where there are at least three filters for each feature
-            of one D, as with 3 x 3 taps, blocks of 16 and 512 filters.
+            its own batch over that of this one. None, the default, stands
+            for 8, and for 1 where D is cheap: of single positions, without
+            patches to cut, and of 64 features at most; and where there are at
+            least three filters for each feature of one D, as with 3 x 3 taps,
+            blocks of 16 and 512 filters. Unless 1 itself is given, the moving
+            D is an average at unit scale; with 1 given, D itself is averaged,
+            as in the authors' code.
         warmup_steps: Length of the warm-up, in training steps, 100 by
             default.
         freeze_after: Training steps after which the moving averages are

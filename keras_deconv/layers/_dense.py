@@ -29,7 +29,8 @@ class DeconvDense(BlockSettings, KernelWhitening, keras.layers.Dense):
     A batch of few samples spans few directions: with at most a quarter as
     many rows as F, and F of 256 or more, the same D is computed of these
     directions alone, in far less time
-    (`keras_deconv.ops.inverse_sqrt_of_rows`).
+    (`keras_deconv.ops.inverse_sqrt_of_rows`). That is for inputs `(n, C)`, the
+    method `"newton_schulz"`, and statistics of one device.
 
     Args:
         *args: Arguments of `keras.layers.Dense`: `units`, `activation`, ...,

@@ -1,7 +1,6 @@
 """Mean, variance and D of a batch, of all replicas together."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from keras_deconv._engine import replica
 from keras_deconv._engine import reshape
 from keras_deconv._engine import traced_once
 from keras_deconv._types import Tensor
+from keras_deconv._warnings import warn
 from keras_deconv.layers._replicas import Shares
 
 
@@ -57,12 +57,13 @@ class Samples(NamedTuple):
     Attributes:
         patches: Returns `(..., C, taps)`.
         mean_patch: Returns the mean of these, `(C, taps)`.
-        pixels: Returns the channels of single positions, `(..., C)`.
+        scale_pixels: Returns the channels of single positions, `(..., C)`,
+            for the scale of a batch.
     """
 
     patches: Callable[[Tensor], Tensor]
     mean_patch: Callable[[Tensor], Tensor]
-    pixels: Callable[[Tensor], Tensor]
+    scale_pixels: Callable[[Tensor], Tensor]
 
 
 class BatchMoments:
@@ -193,7 +194,7 @@ class BatchMoments:
     def _pixel_moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and variance of each channel, `(C,)` each."""
         # Constant, as the D that it is used with.
-        pixels = self.samples.pixels(ops.stop_gradient(inputs))
+        pixels = self.samples.scale_pixels(ops.stop_gradient(inputs))
         pixels = ops.cast(pixels, self.layer.statistics_dtype)
         return mean_and_variance(reshape(pixels, (-1, self.blocks.channels)))
 
@@ -274,4 +275,4 @@ def _at_least_one(inputs: Tensor) -> Tensor:
 def _warn_of_small_batch(message: str) -> None:
     if not SmallBatchWarning.was_given:
         SmallBatchWarning.was_given = True
-        warnings.warn(message, SmallBatchWarning, stacklevel=2)
+        warn(message, SmallBatchWarning)

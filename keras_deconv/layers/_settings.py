@@ -78,7 +78,8 @@ class LayoutSettings(BlockSettings):
         )
         if block_layout == "interleaved" and not self.share_blocks:
             raise ValueError(
-                "`share_blocks` must be True with interleaved blocks. "
+                "With `share_blocks=False`, `block_layout` must be "
+                "'contiguous': interleaved blocks share one D. "
                 "Received: share_blocks=False, block_layout='interleaved'"
             )
 
@@ -90,8 +91,9 @@ class SamplingSettings(Whitening):
         *args: Arguments of the Keras class.
         sampling_stride: S. Statistics come from every S-th position, on each
             spatial axis (section 4.5.2). None stands for 3, as in the
-            authors' code, and for as much as a wider kernel takes for its
-            patches not to overlap, while four are left along the axis.
+            authors' code; for more under a wider kernel, so that its patches
+            do not overlap, unless fewer than four positions would be left
+            along the axis.
         **kwargs: More arguments of the Keras class.
     """
 
@@ -134,7 +136,8 @@ class SamplingSettings(Whitening):
         """Says where the single positions lie."""
         return {
             "kernel_size": (1,) * (len(inputs.shape) - 2),
-            "sampling_stride": self.sampling_stride or deconv_ops.NEAREST,
+            "sampling_stride": self.sampling_stride
+            or deconv_ops.DEFAULT_STRIDE,
             "data_format": self.data_format,
         }
 
@@ -144,10 +147,10 @@ class SamplingSettings(Whitening):
         A map of 2 x 2 has one for `_pixels`, which says too little of the
         other three where a batch is small.
         """
-        if self.data_format == "channels_first":
+        points = self._points(inputs)
+        if points["data_format"] == "channels_first":
             inputs = ops.moveaxis(inputs, 1, -1)
-        stride = self.sampling_stride or deconv_ops.NEAREST
-        fewest = deconv_ops.FEWEST
+        stride, fewest = points["sampling_stride"], deconv_ops.FEWEST_POSITIONS
         strides = [
             stride if size is None else min(stride, max(1, size // fewest))
             for size in inputs.shape[1:-1]

@@ -40,8 +40,8 @@ class RunningStatistics:
     * `batch_deconv`, the last D computed, and `batch_variance`,
       `(matrices,)`, of the batch it was computed of, zero while there is
       none, if the period is above 1;
-    * `moving_variance`, which starts at one and is zero while it is unknown,
-      then too;
+    * `moving_variance`, `(matrices,)`, if the period is above 1, too: one at
+      first, zero while it is unknown;
     * `step`, training steps so far, if the period is above 1 or
       `freeze_after` is given.
 
@@ -53,6 +53,9 @@ class RunningStatistics:
 
     Attributes:
         batch: Measures batches.
+        moving: The weights `moving_mean` and `moving_deconv`.
+        batch_deconv, batch_variance, moving_variance, step: The weights of
+            these names, or None.
         period: T, `update_every` of the layer for these blocks.
         observer: Takes the inputs and returns mean and D in place of all
             else, or None: for transforms, which estimate statistics.
@@ -77,18 +80,18 @@ class RunningStatistics:
         self.batch = BatchMoments(layer, blocks, samples)
         self.observer: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.moving = self._add_pair(f"{prefix}moving")
-        self.last: Any = None
-        self.last_variance: Any = None
-        self.variance: Any = None
+        self.batch_deconv: Any = None
+        self.batch_variance: Any = None
+        self.moving_variance: Any = None
         self.step: Any = None
         self.period = layer.period(blocks)
         if self.period > 1:
-            self.last = self._add_deconv(f"{prefix}batch_deconv")
-            self.last_variance = self._add_variance(
+            self.batch_deconv = self._add_deconv(f"{prefix}batch_deconv")
+            self.batch_variance = self._add_variance(
                 f"{prefix}batch_variance", "zeros"
             )
             # One, for which the identity is D.
-            self.variance = self._add_variance(
+            self.moving_variance = self._add_variance(
                 f"{prefix}moving_variance", "ones"
             )
         if self.period > 1 or layer.freeze_after is not None:
@@ -96,8 +99,8 @@ class RunningStatistics:
                 f"{prefix}step", initializer="zeros", dtype="int"
             )
             counted = [self.step]
-            if self.last is not None:
-                counted.append(self.last_variance)
+            if self.batch_deconv is not None:
+                counted.append(self.batch_variance)
             self._numbers = Numbers(*counted)
             # What was read last, where PyTorch knows it, for a call that is
             # computed again.
@@ -139,7 +142,7 @@ class RunningStatistics:
     def _follow_schedule(
         self, inputs: Tensor, kernel: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Computes D where the schedule has it; the other branch is free.
+        """Computes D on steps where it is due; others cost far less.
 
         Mean and scale are those of the batch on every step. With those of
         steps ago, training at a rate of 0.1 goes wrong within a few steps:
@@ -160,10 +163,12 @@ class RunningStatistics:
             is_thawed, is_due = self._first_schedule
         elif isinstance(is_due, bool):
             self._first_schedule = is_thawed, is_due
+        last = self.batch_deconv
         moments = self.batch(
-            with_sizes_of_gradient(inputs), is_due, self.last is not None
+            with_sizes_of_gradient(inputs), is_due, last is not None
         )
-        last = None if self.last is None else ops.convert_to_tensor(self.last)
+        if last is not None:
+            last = ops.convert_to_tensor(last)
 
         def due() -> tuple[Tensor, ...]:
             mean, deconv = moments.deconv()
@@ -176,7 +181,9 @@ class RunningStatistics:
 
         def idle() -> tuple[Tensor, ...]:
             # Constant in the branch itself, which TensorFlow differentiates.
-            ratio = ops.convert_to_tensor(self.last_variance) / moments.variance
+            ratio = (
+                ops.convert_to_tensor(self.batch_variance) / moments.variance
+            )
             deconv = ops.stop_gradient(last * _scale(ratio))
             folded = deconv_ops.product(deconv, kernel)
             return alike(moments.mean(), last, folded)
@@ -218,7 +225,7 @@ class RunningStatistics:
         is_thawed: Any = True
         if layer.freeze_after is not None:
             is_thawed = step < layer.freeze_after
-        if self.last is None:
+        if self.batch_deconv is None:
             return is_thawed, is_thawed
         is_due = (
             (step < layer.warmup_steps)
@@ -234,7 +241,7 @@ class RunningStatistics:
         # its state cannot donate that twice.
         self.moving[0].assign(ops.copy(mean))
         self.moving[1].assign(ops.copy(deconv))
-        for variance in (self.last_variance, self.variance):
+        for variance in (self.batch_variance, self.moving_variance):
             if variance is not None:
                 variance.assign(ops.zeros(variance.shape, variance.dtype))
 
@@ -252,7 +259,7 @@ class RunningStatistics:
         now = 1 - self.layer.momentum
         self._move(self.moving[0], mean, is_valid, now)
         if self.layer.update_every != 1:
-            now = self._weight(ops.stop_gradient(deconv), now)
+            now = self._weight_at_unit_scale(ops.stop_gradient(deconv), now)
         self._move(self.moving[1], deconv, is_valid, now)
 
     def _record_scaled(
@@ -285,24 +292,26 @@ class RunningStatistics:
         is_valid = _both(is_thawed, is_finite)
         now = 1 - self.layer.momentum
         self._move(self.moving[0], mean, is_valid, now)
-        last = ops.convert_to_tensor(self.variance)
-        before = where(last > 0, last, variance) if may_be_new else last
+        old_variance = ops.convert_to_tensor(self.moving_variance)
+        before = old_variance
+        if may_be_new:
+            before = where(old_variance > 0, old_variance, variance)
         after = lerp(before, variance, now)
-        after = where(is_valid, after, last)
+        after = where(is_valid, after, old_variance)
         old = ops.convert_to_tensor(self.moving[1])
         moved = old * _scale(before / after)
         # Not before the ratio: PyTorch assigns in place, to `before` as well.
-        self.variance.assign(after)
+        self.moving_variance.assign(after)
         if may_be_new:
             deconv = ops.stop_gradient(deconv)
             is_new = _both(is_due, is_finite)
             for kept, value in (
-                (self.last, deconv),
-                (self.last_variance, variance),
+                (self.batch_deconv, deconv),
+                (self.batch_variance, variance),
             ):
                 kept.assign(where(is_new, value, ops.convert_to_tensor(kept)))
             deconv = deconv * _scale(variance / after)
-            moved = lerp(moved, deconv, self._share(step, is_due))
+            moved = lerp(moved, deconv, self._weight_of_new(step, is_due))
             moved = where(is_valid, moved, old)
         self.moving[1].assign(moved)
 
@@ -314,7 +323,7 @@ class RunningStatistics:
         moved = lerp(old, ops.stop_gradient(value), weight)
         moving.assign(where(is_valid, moved, old))
 
-    def _weight(self, deconv: Tensor, now: float) -> Tensor:
+    def _weight_at_unit_scale(self, deconv: Tensor, now: float) -> Tensor:
         """Returns the weights that average D at unit scale.
 
         Let a D have unit scale where its trace is F: it is then D over d, its
@@ -329,7 +338,7 @@ class RunningStatistics:
         new = now * _trace(ops.convert_to_tensor(self.moving[1]))
         return new / ((1 - now) * _trace(deconv) + new)
 
-    def _share(self, step: Any, is_due: Any) -> Any:
+    def _weight_of_new(self, step: Any, is_due: Any) -> Any:
         """Returns the weight of a D in the average, of all steps it is for."""
         layer = self.layer
         now, later = 1 - layer.momentum, 1 - layer.momentum**self.period

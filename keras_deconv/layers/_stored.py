@@ -1,7 +1,6 @@
 """Weights from files, of layers with another schedule too."""
 
 import itertools
-import warnings
 from typing import Any
 from typing import get_args
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_deconv._types import BlockLayout
+from keras_deconv._warnings import warn
 
 # What a file keeps of one set of statistics: the averages; with
 # `freeze_after` also the step; with `update_every` also the last D, its
@@ -114,11 +114,10 @@ def _read(layer: Any, store: dict[str, Any]) -> list[Any] | None:
         stored == _AVERAGES < kept
         for stored, kept in zip(all_stored, all_kept, strict=True)
     ):
-        warnings.warn(
-            "The file keeps no training step: it was saved with "
-            "update_every=1 and freeze_after=None. Its layers count from 0, "
-            "and so start with a warm-up.",
-            stacklevel=2,
+        warn(
+            "The file keeps no training step of some layers, in which D was "
+            "new on every step. They count from 0, and so start with a "
+            "warm-up."
         )
     for stored, kept in zip(all_stored, all_kept, strict=True):
         found += _convert(values[:stored], kept)
@@ -154,7 +153,7 @@ def _convert(values: list[Any], kept: int) -> list[Any]:
 
 
 def _count_kept(statistics: Any) -> int:
-    if statistics.last is not None:
+    if statistics.batch_deconv is not None:
         return _WITH_LAST
     return _AVERAGES if statistics.step is None else _WITH_STEP
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-# Weights of these cannot be moved to another class one by one.
-_ADAPTERS = ("lora_rank", "lora_alpha", "quantization_config")
+# Arguments that deconvolution layers refuse: they are for the plain layer.
+_PLAIN_ONLY = ("lora_rank", "lora_alpha", "quantization_config")
 
 
 def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
@@ -23,7 +23,7 @@ def make_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
         **changes: Arguments of `cls` that differ.
 
     Raises:
-        ValueError: If `layer` is not built, quantized, or LoRA-enabled.
+        ValueError: If `layer` is unbuilt, quantized or LoRA-enabled.
     """
     check_built(layer)
     if reason := adapter_of(layer):
@@ -44,7 +44,7 @@ def unbuilt_twin(layer: Any, cls: type[Any], **changes: Any) -> Any:
         name: getattr(layer, name)
         for name, parameter in inspect.signature(plain_class).parameters.items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        and name not in _ADAPTERS
+        and name not in _PLAIN_ONLY
     }
     arguments |= {
         "name": layer.name,
@@ -72,9 +72,9 @@ def _no_random_numbers(layer: Any) -> Iterator[None]:
 def adapter_of(layer: Any) -> str | None:
     """Returns what keeps a layer's weights in its class, or None."""
     if getattr(layer, "lora_enabled", False):
-        return f"LoRA-enabled, with rank {layer.lora_rank},"
+        return f"LoRA-enabled (rank {layer.lora_rank})"
     if mode := getattr(layer, "quantization_mode", None):
-        return f"quantized, in mode '{mode}',"
+        return f"quantized (mode '{mode}')"
     return None
 
 

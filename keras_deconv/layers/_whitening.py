@@ -28,7 +28,7 @@ _PERIOD, _CHEAP = 8, 64
 
 
 class Whitening(keras.layers.Layer):
-    """Mixin: the settings of whitening, and what no deconv layer can do.
+    """Mixin: the settings of whitening. Refuses LoRA and quantization.
 
     Goes before the Keras class in the bases. In training, mean and D come
     from the batch, and their moving averages are updated; otherwise the

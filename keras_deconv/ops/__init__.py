@@ -14,8 +14,8 @@ Feature `f` of a patch is `c * taps + tap`: channels first, then the taps
 of the kernel in row-major order, as in the authors' implementation.
 """
 
-from keras_deconv.ops._axes import FEWEST
-from keras_deconv.ops._axes import NEAREST
+from keras_deconv.ops._axes import DEFAULT_STRIDE
+from keras_deconv.ops._axes import FEWEST_POSITIONS
 from keras_deconv.ops._axes import default_stride
 from keras_deconv.ops._blocks import Blocks
 from keras_deconv.ops._blocks import mean_of_blocks
@@ -43,8 +43,8 @@ from keras_deconv.ops._product import product
 from keras_deconv.ops._product import product_of_rows
 
 __all__ = [
-    "FEWEST",
-    "NEAREST",
+    "DEFAULT_STRIDE",
+    "FEWEST_POSITIONS",
     "Blocks",
     "are_few",
     "covariance",

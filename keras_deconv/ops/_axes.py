@@ -17,16 +17,16 @@ from keras_deconv._types import DataFormat
 from keras_deconv._types import Padding
 from keras_deconv._types import Tensor
 
-# Of sampled positions, where no distance is given: the least distance, that of
-# the authors' code, and the least number along an axis with a longer one.
-NEAREST, FEWEST = 3, 4
+# The sampling stride where none is given: that of the authors' code. A wider
+# kernel gets a larger one, as long as so many positions are left on the axis.
+DEFAULT_STRIDE, FEWEST_POSITIONS = 3, 4
 
 
 def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
     """Returns S along an axis for which none is given.
 
-    That is 3, as in the authors' code, and as much as a wider kernel takes
-    for its patches not to overlap, while four are left.
+    That is 3, as in the authors' code; for a wider kernel more, so that its
+    patches do not overlap, unless fewer than four would be left.
 
     Args:
         positions: How many outputs there are, or None if that is unknown.
@@ -34,7 +34,8 @@ def default_stride(positions: int | None, kernel_size: int, stride: int) -> int:
         stride: Of the convolution.
     """
     apart = -(-kernel_size // stride)
-    return max(NEAREST, min(apart, (positions or 0) // FEWEST))
+    most = (positions or 0) // FEWEST_POSITIONS
+    return max(DEFAULT_STRIDE, min(apart, most))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +73,10 @@ class Axis:
         """Describes an axis of a size, which may be a tensor.
 
         Raises:
-            ValueError: If the size, padding included, is below the kernel,
-                or an argument is out of range.
+            ValueError: If the size, padding included, is below the kernel, or
+                the padding is unknown.
         """
         check_choice("padding", padding, get_args(Padding))
-        for name, number in (
-            ("kernel_size", kernel_size),
-            ("strides", stride),
-            ("dilation_rate", dilation),
-            ("sampling_stride", 1 if sampling is None else sampling),
-        ):
-            check_count(name, number)
         reach = (kernel_size - 1) * dilation
         before, total = _padding(size, padding, reach, stride)
         size = size + total
@@ -133,7 +127,12 @@ def axes_of(
     padding: Padding,
     sampling_stride: int | Sequence[int] | None,
 ) -> list[Axis]:
-    """Describes the spatial axes of inputs whose channels come last."""
+    """Describes the spatial axes of inputs whose channels come last.
+
+    Raises:
+        ValueError: If an argument is out of range, or the inputs have no
+            spatial axis.
+    """
     rank = len(inputs.shape) - 2
     if rank < 1:
         raise ValueError(
@@ -208,4 +207,10 @@ def _per_axis(name: str, value: Any, rank: int) -> Sequence[Any]:
             f"`{name}` must be one number, or one for each of {rank} spatial "
             f"axes. Received: {name}={value!r}"
         )
-    return values
+    # As plain ints: with a number of NumPy a size would be one too, and not
+    # pass for a known one.
+    is_sampling = name == "sampling_stride"
+    return [
+        None if each is None and is_sampling else check_count(name, each)
+        for each in values
+    ]

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_deconv._checks import check_choice
 from keras_deconv._checks import check_count
+from keras_deconv._checks import check_flag
 from keras_deconv._engine import average
 from keras_deconv._engine import reshape
 from keras_deconv._types import BlockLayout
@@ -37,7 +38,8 @@ class Blocks:
             the same statistics is what makes one D serve them.
 
     Raises:
-        ValueError: If a number is out of range, or the layout unknown.
+        ValueError: If a number is out of range, the layout unknown, or
+            interleaved blocks are not to share one D.
     """
 
     channels: int
@@ -51,6 +53,12 @@ class Blocks:
         for name in ("channels", "taps", "block_size", "groups"):
             check_count(name, getattr(self, name))
         check_choice("layout", self.layout, get_args(BlockLayout))
+        check_flag("shared", self.shared)
+        if self.layout == "interleaved" and not self.shared:
+            raise ValueError(
+                "Blocks with a D each must be contiguous. "
+                "Received: layout='interleaved', shared=False"
+            )
         if self.channels % (self.groups * self.block_size):
             raise ValueError(
                 "`groups` times `block_size` must divide `channels`. "

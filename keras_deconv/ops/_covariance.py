@@ -33,7 +33,8 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
 
     Args:
         columns: X, `(matrices, rows, F)`.
-        mean: `(matrices, F)`.
+        mean: `(matrices, F)`. It must be that of the columns: the gradient
+            relies on it, and none goes to it.
         epsilon: The ridge, in squared units of the columns.
 
     Returns:
@@ -46,7 +47,8 @@ def covariance(columns: Tensor, mean: Tensor, epsilon: float) -> Tensor:
 def scatter(columns: Tensor, mean: Tensor) -> Tensor:
     """Returns `(X - mean)^T (X - mean)`: `(matrices, F, F)`.
 
-    The gradient takes the mean for that of the columns.
+    The mean must be that of the columns: the gradient relies on it, and none
+    goes to it.
     """
     return gram(*map(ops.convert_to_tensor, (columns, mean)))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_deconv._checks import check_count
 from keras_deconv._types import Tensor
 from keras_deconv.ops._newton_schulz import iterate
 from keras_deconv.ops._product import product
@@ -45,7 +46,11 @@ def inverse_sqrt_of_rows(
 
     Returns:
         `(matrices, F, F)`.
+
+    Raises:
+        ValueError: If `num_iterations` is below 1.
     """
+    check_count("num_iterations", num_iterations)
     columns, mean = map(ops.convert_to_tensor, (columns, mean))
     count, features = ops.shape(columns)[1:]
     number = ops.cast(count, columns.dtype)

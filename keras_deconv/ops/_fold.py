@@ -34,9 +34,9 @@ def fold(
         mean: `(matrices, F)`.
         deconv: D, `(matrices, F, F)`.
         blocks: The blocks of the layer.
-        dtype: What `D w` is rounded to before it is multiplied with inputs,
-            if that is less than it has. What is taken off for the mean is
-            what a rounded kernel makes of it; else each filter is off.
+        dtype: In which `D w` meets the inputs, if that is a lower one. Then
+            `mean D w` is that of the rounded `D w`: of another one, each
+            filter would be off by a constant.
 
     Returns:
         `D w` in the shape of `kernel`, not rounded, and `b - mean D w`,

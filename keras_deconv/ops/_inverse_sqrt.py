@@ -1,16 +1,16 @@
 """Inverse square root of a covariance, by any of several methods."""
 
 from typing import Protocol
+from typing import get_args
 
-import keras
-from keras import ops
-
+from keras_deconv._checks import check_choice
 from keras_deconv._checks import check_count
 from keras_deconv._types import RootMethod
 from keras_deconv._types import Tensor
 from keras_deconv.ops._eigh import eigh
 from keras_deconv.ops._minimax import minimax
 from keras_deconv.ops._newton_schulz import newton_schulz
+from keras_deconv.ops._square import check_matrix
 
 
 class Method(Protocol):
@@ -57,26 +57,9 @@ def inverse_sqrt(
 
     Raises:
         ValueError: If a matrix is not square, or not of floating-point
-            numbers, `num_iterations` is no number of steps, `method` is
-            unknown, or does not serve them.
+            numbers, `num_iterations` is below 1, or not 5 with `"minimax"`,
+            or `method` is unknown.
     """
-    if method not in METHODS:
-        raise ValueError(
-            f"`method` must be one of {tuple(METHODS)}. "
-            f"Received: method={method!r}"
-        )
+    check_choice("method", method, get_args(RootMethod))
     check_count("num_iterations", num_iterations)
-    matrix = ops.convert_to_tensor(matrix)
-    shape = tuple(matrix.shape)
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(
-            "The matrices must be square: (..., F, F). "
-            f"Received: matrix of shape {shape}"
-        )
-    dtype = keras.backend.standardize_dtype(matrix.dtype)
-    if not keras.backend.is_float_dtype(dtype):
-        raise ValueError(
-            "The matrices must hold floating-point numbers. "
-            f"Received: matrix of dtype {dtype}"
-        )
-    return METHODS[method](matrix, num_iterations)
+    return METHODS[method](check_matrix(matrix), num_iterations)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_deconv._checks import check_count
 from keras_deconv._engine import Rule
 from keras_deconv._engine import add_product
 from keras_deconv._engine import eye
@@ -16,6 +17,7 @@ from keras_deconv.ops._normalize import of_any_scale
 from keras_deconv.ops._normalize import symmetrized
 from keras_deconv.ops._product import product
 from keras_deconv.ops._spectral import newton_schulz_of_eigenvalues
+from keras_deconv.ops._square import check_matrix
 
 # Where eigenvalues take less time than the products, and lose no digits: what
 # many steps amplify most is their rounding.
@@ -90,8 +92,13 @@ def sqrt_pair(matrix: Tensor, num_iterations: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         `matrix ** 1/2` and `matrix ** -1/2`, each `(..., F, F)`.
+
+    Raises:
+        ValueError: If a matrix is not square, or not of floating-point
+            numbers, or `num_iterations` is below 1.
     """
-    start, root = normalize(matrix)
+    check_count("num_iterations", num_iterations)
+    start, root = normalize(check_matrix(matrix))
     y, zs, ts = iterate(start, num_iterations)
     return product(y, ts[-1]) * (-2 * root), zs[-1] / root
 

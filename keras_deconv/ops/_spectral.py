@@ -24,8 +24,8 @@ def spectral(function: Callable[[Tensor], _Pair]) -> Rule:
         U [K o (U^T E U)] U^T,    K_ij = (f(l_i) - f(l_j)) / (l_i - l_j).
 
     The gradient is that: the gradient of a decomposition itself would divide
-    by differences of eigenvalues, and not be finite for repeated ones. The
-    gradient of the gradient does.
+    by differences of eigenvalues, and not be finite for repeated ones. (The
+    gradient of this gradient does divide by them.)
 
     The matrix is `(..., F, F)`, symmetric; one that holds a NaN or an infinity
     is taken for the identity. The result is symmetric up to rounding.

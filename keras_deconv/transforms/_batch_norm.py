@@ -20,8 +20,9 @@ def sources(
 ) -> dict[int, list[Any]]:
     """Returns the layers that feed a layer of a class, by its identity.
 
-    Only what goes in untouched counts, but for a cast; None stands for all
-    else. A layer that is called more than once may have several.
+    A layer counts as a source if its output goes in unchanged, apart from a
+    cast; for all else None is listed. A layer that is called more than once
+    may have several.
     """
     made = {
         id(call.outputs): call.layer
@@ -142,12 +143,8 @@ def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def take_in(layer: Any, scale: np.ndarray, offset: np.ndarray) -> None:
     """Scales and shifts the outputs of a layer with a bias, by channel."""
-    name = next(
-        name
-        for name in ("pointwise_kernel", "kernel", "depthwise_kernel")
-        if getattr(layer, name, None) is not None
-    )
-    kernel = getattr(layer, name)
+    is_separable = hasattr(layer, "pointwise_kernel")
+    kernel = layer.pointwise_kernel if is_separable else layer.kernel
     values = _array(kernel)
     if isinstance(
         layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D

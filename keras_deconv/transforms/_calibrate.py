@@ -1,6 +1,5 @@
 """Statistics of deconvolution layers from data alone."""
 
-import warnings
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
@@ -14,7 +13,9 @@ from typing import get_args
 import numpy as np
 from keras import ops
 
+from keras_deconv._checks import check_choice
 from keras_deconv._types import Tensor
+from keras_deconv._warnings import warn
 from keras_deconv.layers import RunningStatistics
 from keras_deconv.layers import Whitening
 from keras_deconv.transforms._copy import copy_model
@@ -53,13 +54,11 @@ def recalibrate(
             are left out.
 
     Raises:
-        ValueError: If there is no batch, or `average` is unknown.
+        ValueError: If there is no batch, what is given is no batches,
+            `average` is unknown, or the model is not built or cannot be
+            rebuilt from its configuration.
     """
-    if average not in get_args(Average):
-        raise ValueError(
-            f"`average` must be one of {get_args(Average)}. "
-            f"Received: average={average!r}"
-        )
+    check_choice("average", average, get_args(Average))
     check_model(model)
     inputs = _Inputs(batches, again=False)
     copy = copy_model(model)
@@ -211,10 +210,9 @@ def _run(
             "Received: no batch"
         )
     if left_out := max((each.left_out for _, each in collected), default=0):
-        warnings.warn(
+        warn(
             "Batches must have finite statistics in every layer; those that "
-            f"have not are left out. Received: {left_out} of them",
-            stacklevel=4,
+            f"have not are left out. Received: {left_out} of them"
         )
     # What no batch has reached stays as it was.
     return [(each, moments) for each, moments in collected if moments.rows]

@@ -136,19 +136,13 @@ class Choice:
                     f"`rules` must be one of {tuple(RULE_SETS)}, or a list of "
                     f"(selector, settings). Received: rules={rules!r}"
                 )
-            called = {id(call.layer): call for call in self._record.calls}
-            first = next(
-                (
-                    self._places[key]
-                    for key in called
-                    if type(self._places[key].layer) in TWINS
-                    and not isinstance(
-                        self._places[key].layer, keras.layers.Dense
-                    )
-                ),
-                None,
+            convolutions = (
+                self._places[id(call.layer)]
+                for call in self._record.calls
+                if type(call.layer) in TWINS
+                and not isinstance(call.layer, keras.layers.Dense)
             )
-            return RULE_SETS[rules](first)
+            return RULE_SETS[rules](next(convolutions, None))
         check_names([selector for selector, _ in rules], self._found)
         return rules
 
@@ -202,7 +196,7 @@ class Choice:
         if self._is_tied(layer):
             return "another layer has its weights too"
         if adapter := adapter_of(layer):
-            return f"it is {adapter.rstrip(',')}"
+            return f"it is {adapter}"
         if options.preserving and isinstance(layer, TRANSPOSED):
             return "no bias stands for the mean of its input"
         if not layer.trainable and not options.preserving:

@@ -118,15 +118,18 @@ def _check_alike(model: Any, copy: Any) -> None:
     """Raises ValueError unless the copy has the same layers and weights."""
     olds, news = describe(model), describe(copy)
     if olds != news:
-        differing = [
-            old for old, new in itertools.zip_longest(olds, news) if old != new
-        ]
+        old, new = next(
+            pair
+            for pair in itertools.zip_longest(olds, news)
+            if pair[0] != pair[1]
+        )
         raise ValueError(
             "A layer must be rebuilt whole by `from_config(get_config())` to "
             f"be copied. Received: model '{model.name}' of class "
             f"'{type(model).__name__}', with {len(olds) - 1} layers inside "
             f"and {len(news) - 1} after that; the first that differs: "
-            f"{differing[0]}"
+            f"{old or 'no layer'}, rebuilt as {new or 'no layer'}. A layer "
+            "that a model shares with a model inside it is rebuilt twice"
         )
 
 

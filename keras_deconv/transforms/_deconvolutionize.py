@@ -1,9 +1,9 @@
 """Convolutions with batch normalization to deconvolutions without."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from keras_deconv._warnings import warn
 from keras_deconv.transforms._batch_norm import affine
 from keras_deconv.transforms._batch_norm import take_in
 from keras_deconv.transforms._calibrate import warm_start
@@ -13,6 +13,7 @@ from keras_deconv.transforms._converted import Step
 from keras_deconv.transforms._converted import take_steps
 from keras_deconv.transforms._copy import copy_model
 from keras_deconv.transforms._options import BatchNorm
+from keras_deconv.transforms._options import Options
 from keras_deconv.transforms._options import check_options
 from keras_deconv.transforms._plan import Plan
 from keras_deconv.transforms._selection import Rule
@@ -25,9 +26,27 @@ from keras_deconv.transforms._trace import zeros_for
 
 
 class Conversion(Plan):
-    """A plan that can be carried out."""
+    """A plan that can be carried out.
 
-    calibration_data: Iterable[Any] | None = None
+    Args:
+        model: A built `keras.Model`.
+        options: What is asked for.
+        example: As in `deconvolutionize`.
+        calibration_data: As in `deconvolutionize`.
+        trusting: As in `Plan`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        options: Options,
+        *,
+        example: Any = None,
+        calibration_data: Iterable[Any] | None = None,
+        trusting: bool = True,
+    ) -> None:
+        super().__init__(model, options, example, trusting)
+        self._calibration_data = calibration_data
 
     def apply(self) -> Any:
         """Returns the converted model; the one it is made from stays.
@@ -36,26 +55,26 @@ class Conversion(Plan):
         layers in ways that a conversion does not see.
         """
         if not self.converts:
-            warnings.warn(
+            warn(
                 f"Model '{self.model.name}' has nothing to convert, and is "
                 f"copied: {self._count()}. `print(keras_deconv.plan(model))` "
-                "says why.",
-                stacklevel=2,
+                "says why."
             )
-        plan, model = self, self._convert()
+        plan: Conversion = self
+        model = self._convert()
         # Statistics are the identity as yet, so that only folding counts.
         if self._must_be_verified() and not predict_alike(
-            self.model, model, self.example
+            self.model, model, self._example
         ):
             plan = Conversion(
-                self.model, self.options, self.example, trusting=False
+                self.model, self._options, example=self._example, trusting=False
             )
             model = plan._convert()
         new = [each for each in plan.entries if each.action == "deconvolve"]
         self._warn_of_lost_layers(model, new)
-        if self.calibration_data is not None:
+        if self._calibration_data is not None:
             addresses = {entry.address for entry in new}
-            warm_start(model, addresses, self.calibration_data)
+            warm_start(model, addresses, self._calibration_data)
             self._warn_of_other_predictions(model)
         return model
 
@@ -64,7 +83,7 @@ class Conversion(Plan):
         inside = (place.layer for place in places(model))
         if not any(isinstance(each, Converted) for each in (model, *inside)):
             return  # All calls are in graphs.
-        called = {id(call.layer) for call in trace(model, self.example).calls}
+        called = {id(call.layer) for call in trace(model, self._example).calls}
         lost = [
             entry.path
             for entry in new
@@ -72,35 +91,33 @@ class Conversion(Plan):
             and id(layer_at(model, entry.address)) not in called
         ]
         if lost:
-            warnings.warn(
+            warn(
                 "Layers must be called as attributes of what they are in, or "
                 "in a graph: a closure or `functools.partial` of the model "
                 "goes on calling the plain ones. Exclude such layers, or "
-                f"change the code. Received: {', '.join(lost)}",
-                stacklevel=3,
+                f"change the code. Received: {', '.join(lost)}"
             )
 
     def _warn_of_other_predictions(self, model: Any) -> None:
         is_alike = predict_alike(
-            self.model, model, self.example, tolerance=0.05
+            self.model, model, self._example, tolerance=0.05
         )
         if not is_alike and not self._has_moving_state():
-            warnings.warn(
+            warn(
                 f"Model '{self.model.name}' and its twin do not predict the "
                 "same, which `calibration_data` is for. Code that uses the "
                 "kernel of a layer, as tied weights do, sees another one: "
-                "exclude such layers",
-                stacklevel=3,
+                "exclude such layers"
             )
 
     def _has_moving_state(self) -> bool:
         """Returns whether a call changes what the model predicts next."""
         copy = copy_model(self.model)
-        if not predict_alike(self.model, copy, self.example):
+        if not predict_alike(self.model, copy, self._example):
             return False  # The copy itself is at fault.
-        inputs = zeros_for(copy) if self.example is None else self.example
+        inputs = zeros_for(copy) if self._example is None else self._example
         copy(inputs, training=False)
-        return not predict_alike(self.model, copy, self.example)
+        return not predict_alike(self.model, copy, self._example)
 
     def _convert(self) -> Any:
         model = copy_model(self.model)
@@ -144,7 +161,7 @@ class Conversion(Plan):
         return getattr(feeding, "use_bias", True) is False
 
     def _must_be_verified(self) -> bool:
-        return self.trusting and any(
+        return self._trusting and any(
             entry.action == "fold" for entry in self.entries
         )
 
@@ -172,18 +189,18 @@ def plan(
         >>> print(plan(keras.applications.MobileNetV2(weights=None)))
     """
     options = check_options(
-        include,
-        exclude,
-        rules,
-        preset,
-        dense,
-        batch_norm,
-        calibration_data,
-        settings,
+        include=include,
+        exclude=exclude,
+        rules=rules,
+        preset=preset,
+        dense=dense,
+        batch_norm=batch_norm,
+        preserving=calibration_data is not None,
+        settings=settings,
     )
-    conversion = Conversion(model, options, example)
-    conversion.calibration_data = calibration_data
-    return conversion
+    return Conversion(
+        model, options, example=example, calibration_data=calibration_data
+    )
 
 
 def deconvolutionize(
@@ -226,8 +243,8 @@ def deconvolutionize(
         model: A built `keras.Model`.
         include: Which layers are converted; all by default. A name, a path,
             a compiled regular expression that is searched for in the path, a
-            class, a function of path and layer, or a list of these. A name
-            or a class of a container stands for all layers in it.
+            class, a function of path and layer, or a list of these. The
+            name, path or class of a container stands for all layers in it.
         exclude: Which layers are left, in the same terms.
         rules: Settings layer by layer: a list of `(selector, settings)`, of
             which later ones override; `None` for the settings leaves the
@@ -242,13 +259,14 @@ def deconvolutionize(
             convolutions and projections (see `rules`) have 1 step, unless
             `settings` or `rules` say otherwise.
         dense: Whether `Dense` layers are converted.
-        batch_norm: `"remove"`, as in the paper. `"fold"`: into the
+        batch_norm: `"remove"`, as in the paper; `"fold"`: into the
             convolution before it, and where that cannot be, to a constant
-            scale and offset; the function stays. `"keep"`. The default is
-            `"remove"`, with `calibration_data` `"fold"`, with the rules
-            `"stem"` `"keep"`. One stays in any case but `"fold"` where the
+            scale and offset, so that the function stays; or `"keep"`. The
+            default is `"fold"` with `calibration_data`, which excludes
+            `"remove"`; else `"keep"` with the rules `"stem"`; else
+            `"remove"`. But for `"fold"`, a normalization also stays where the
             last layer with a kernel before it is left; a subclass of
-            `BatchNormalization` in any case.
+            `BatchNormalization` always stays.
         calibration_data: An iterable of batches of inputs, or of tuples of
             inputs and targets (PyTorch's `DataLoader` too). Mean and D of
             every layer are estimated from it, the kernels become
@@ -258,14 +276,19 @@ def deconvolutionize(
             of what they take.
         **settings: Settings of the layers, by name: `block_size`,
             `sampling_stride`, `num_iterations`, ...; see `DeconvConv2D`.
-            Each layer takes those that it has. They go before the preset,
-            rules before both.
+            Each layer takes those that it has. They override the preset;
+            `rules` override both.
+
+    Warns:
+        UserWarning: If there is nothing to convert, code goes on calling
+            plain layers, or the twin does not predict what it should with
+            `calibration_data`, or that has statistics that are not finite.
 
     Raises:
         ValueError: If `model` is not built, cannot be rebuilt from its
             configuration or cannot be called on zeros, or an argument is out
             of range.
-        TypeError: If no layer has such a setting.
+        TypeError: If no layer has such a setting, or a selector is none.
 
     Example:
         >>> twin = deconvolutionize(keras.applications.ResNet50(weights=None))

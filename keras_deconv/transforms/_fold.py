@@ -1,8 +1,8 @@
 """Deconvolved models back to plain ones, for deployment."""
 
-import warnings
 from typing import Any
 
+from keras_deconv._warnings import warn
 from keras_deconv.layers import ChannelAffine
 from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
@@ -17,20 +17,26 @@ from keras_deconv.transforms._structure import places
 def fold(model: Any) -> Any:
     """Returns the plain model that predicts what a deconvolved one does.
 
-    Every deconvolution layer becomes the Keras layer that it is a twin of,
-    with the moving mean and D in its kernel and bias (implicit
-    deconvolution: network deconvolution, section 4.3). The result costs
-    what plain convolutions cost, and always has biases. `model` is left as
-    it is; the result shares no weights with it and is not compiled.
+    Every deconvolution layer becomes plain: the Keras layer that it is a twin
+    of, with a bias, and the moving mean and D in kernel and bias (implicit
+    deconvolution: network deconvolution, section 4.3); a pointwise layer for
+    `ChannelDeconv`; a `Sequential` that subtracts the mean and then convolves
+    for a transposed convolution. The result costs what plain convolutions
+    cost. `model` is left as it is; the result shares no weights with it and
+    is not compiled.
 
     A Sequential or Functional model needs only Keras from then on. A
     container that remembers its conversion (a backbone, say) still needs
-    `import keras_deconv` to be loaded from a file. A subclass of a
+    `import keras_deconv` to be loaded from a file, and keeps the identities
+    in the place of batch normalization that its code calls. A subclass of a
     deconvolution layer that has a `call` of its own, but no `fold`, is left as
-    it is, with a warning.
+    it is.
 
     Args:
         model: A built `keras.Model`.
+
+    Warns:
+        UserWarning: If a layer is left as it is.
 
     Raises:
         ValueError: If `model` is not built, or cannot be rebuilt from its
@@ -63,10 +69,9 @@ def foldable_places(model: Any) -> list[Place]:
         if isinstance(place.layer, Whitening) and place.layer.built
     ]
     if left := [each.path for each in found if not can_fold(each.layer)]:
-        warnings.warn(
+        warn(
             "A subclass of a deconvolution layer with a `call` of its own "
             "must have a `fold` too, to be folded. Left as they are: "
-            f"{', '.join(left)}",
-            stacklevel=3,
+            f"{', '.join(left)}"
         )
     return [place for place in found if can_fold(place.layer)]

@@ -37,17 +37,21 @@ class Options:
 
 
 def check_options(
-    include: Selector | None = None,
-    exclude: Selector | None = None,
-    rules: Iterable[Rule] | str = (),
-    preset: str | None = None,
-    dense: bool = True,
-    batch_norm: BatchNorm | None = None,
-    calibration_data: Any = None,
-    settings: Mapping[str, Any] | None = None,
+    *,
+    include: Selector | None,
+    exclude: Selector | None,
+    rules: Iterable[Rule] | str,
+    preset: str | None,
+    dense: bool,
+    batch_norm: BatchNorm | None,
+    preserving: bool,
+    settings: Mapping[str, Any],
 ) -> Options:
-    """Returns the options, or raises an error that says what is wrong."""
-    settings = dict(settings or {})
+    """Returns the options, or raises an error that says what is wrong.
+
+    With `preserving`, for there is data to calibrate with, the function of the
+    model stays; all else is as in `deconvolutionize`.
+    """
     check_flag("dense", dense)
     if preset is not None:
         check_choice("preset", preset, tuple(PRESETS))
@@ -67,33 +71,31 @@ def check_options(
             "stands for five. Received both"
         )
     if batch_norm is None:
-        batch_norm = "remove"
-        if rules == "stem":
-            batch_norm = "keep"
-        if calibration_data is not None:
-            batch_norm = "fold"
-    if batch_norm not in get_args(BatchNorm):
-        raise ValueError(
-            f"`batch_norm` must be one of {get_args(BatchNorm)}. "
-            f"Received: batch_norm={batch_norm!r}"
-        )
-    if calibration_data is not None and batch_norm == "remove":
+        batch_norm = _default_batch_norm(rules, preserving)
+    check_choice("batch_norm", batch_norm, get_args(BatchNorm))
+    if preserving and batch_norm == "remove":
         raise ValueError(
             "With `calibration_data`, `batch_norm` must be 'fold' or 'keep': "
             "a network that loses its normalization computes something else. "
             "Received: batch_norm='remove'"
         )
     return Options(
-        lasting(include),
-        lasting(exclude),
-        rules,
-        dense,
-        batch_norm,
-        calibration_data is not None,
-        {} if preset is None else PRESETS[preset],
-        () if preset == "paper" else FAST_RULES,
-        settings,
+        include=lasting(include),
+        exclude=lasting(exclude),
+        rules=rules,
+        dense=dense,
+        batch_norm=batch_norm,
+        preserving=preserving,
+        preset={} if preset is None else PRESETS[preset],
+        preset_rules=() if preset == "paper" else FAST_RULES,
+        settings=settings,
     )
+
+
+def _default_batch_norm(rules: Any, preserving: bool) -> BatchNorm:
+    if preserving:
+        return "fold"
+    return "keep" if rules == "stem" else "remove"
 
 
 def _check_rules(rules: Any) -> tuple[Rule, ...]:

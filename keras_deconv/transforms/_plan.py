@@ -18,6 +18,12 @@ _STYLES = {"deconvolve": "green", "leave": "yellow", "keep": "yellow"}
 class Plan:
     """What a conversion would do, for each layer that it looks at.
 
+    Args:
+        model: A built `keras.Model`.
+        options: What is asked for.
+        example: As in `deconvolutionize`.
+        trusting: As in `Choice`.
+
     Attributes:
         model: The model, as it is.
         entries: In the order of the model's layers.
@@ -27,14 +33,14 @@ class Plan:
         self,
         model: Any,
         options: Options,
-        example: Any = None,
-        trusting: bool = True,
+        example: Any,
+        trusting: bool,
     ) -> None:
         check_model(model)
         self.model = model
-        self.options = options
-        self.example = example
-        self.trusting = trusting
+        self._options = options
+        self._example = example
+        self._trusting = trusting
         self._choice = Choice(model, options, example, trusting)
         self.entries = self._choice.entries()
 
@@ -58,7 +64,7 @@ class Plan:
         before, after = self.totals()
         return {
             "model": self.model.name,
-            "batch_norm": self.options.batch_norm,
+            "batch_norm": self._options.batch_norm,
             "layers": [
                 {
                     **asdict(entry),
@@ -76,7 +82,7 @@ class Plan:
         from rich.table import Table
 
         before, after = self.totals()
-        common = {**self.options.preset, **self.options.settings}
+        common = {**self._options.preset, **self._options.settings}
         caption = (
             "MFLOPs: a training step's forward pass, per image, in batches of "
             "128"

@@ -117,6 +117,11 @@ def is_projection(path: str, layer: Any) -> bool:
     )
 
 
+def _only(chosen: Place) -> Selector:
+    """Selects one layer alone: the path of one may be the name of another."""
+    return lambda path, layer: layer is chosen.layer
+
+
 def paper_rules(first: Place | None) -> list[Rule]:
     """Returns what the paper's experiments set layer by layer.
 
@@ -130,7 +135,8 @@ def paper_rules(first: Place | None) -> list[Rule]:
         (is_projection, {"num_iterations": 1}),
     ]
     if first is not None:
-        rules.append((first.path, {"num_iterations": 15, "freeze_after": 200}))
+        settings = {"num_iterations": 15, "freeze_after": 200}
+        rules.append((_only(first), settings))
     return rules
 
 
@@ -138,7 +144,7 @@ def stem_rules(first: Place | None) -> list[Rule]:
     """Returns rules that convert the first convolution alone."""
     rules: list[Rule] = [(lambda path, layer: True, None)]
     if first is not None:
-        rules.append((first.path, {}))
+        rules.append((_only(first), {}))
     return rules
 
 

@@ -15,9 +15,9 @@ from keras_deconv.visualization._style import title_of
 def plot_conditions(model: Any, inputs: Any) -> Figure:
     """Draws the condition number of what each layer whitens.
 
-    That of the covariance, ridge included, and that of the whitened one, by
-    the moving D; of the worst, if a layer has several D. Gradient descent
-    on a linear layer takes steps in proportion to it.
+    Before: of the covariance with its ridge. After: of the covariance that is
+    whitened by the moving D. With several D, of the worst. Gradient descent on
+    a linear layer needs a number of steps that is proportional to it.
 
     Args:
         model: A built model, or a deconvolution layer.

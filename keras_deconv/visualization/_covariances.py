@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_deconv._checks import check_count
 from keras_deconv.layers import condition_number
 from keras_deconv.visualization._style import measure
 from keras_deconv.visualization._style import show_signed
@@ -34,7 +35,7 @@ def plot_covariances(layer: Any, inputs: Any, matrix: int = 0) -> Figure:
     """
     found = measure(layer, inputs)
     fewest = min(len(each.covariance) for each in found)
-    if not 0 <= matrix < fewest:
+    if check_count("matrix", matrix, 0) >= fewest:
         raise ValueError(
             f"`matrix` must be one of 0 to {fewest - 1}. "
             f"Received: matrix={matrix!r}"

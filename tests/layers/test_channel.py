@@ -109,7 +109,7 @@ def test_rank_out_of_range_is_refused(shape, found):
         ),
         (
             {"share_blocks": False},
-            "`share_blocks` must be True with interleaved.*'interleaved'",
+            "`share_blocks=False`, `block_layout` must be 'contiguous'",
         ),
         ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),
     ],
@@ -152,3 +152,15 @@ def test_outputs_have_the_compute_dtype_without_autocast(correlated):
     layer = ChannelDeconv(dtype="mixed_bfloat16", autocast=False)
     outputs = layer(correlated(6, 4), training=True)
     assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_scale_is_of_four_positions_along_an_axis(data_format, rng):
+    inputs = rng.normal(size=(8, 2, 2, 128)).astype("float32")
+    layer = ChannelDeconv(
+        block_size=128, update_every=2, data_format=data_format
+    )
+    axes = (0, 3, 1, 2) if data_format == "channels_first" else (0, 1, 2, 3)
+    layer(inputs.transpose(axes), training=True)
+    expected = inputs.var(axis=(0, 1, 2)).mean() + 1e-2
+    compare.assert_close(layer.batch_variance, [expected])

@@ -117,3 +117,8 @@ def test_blocks_that_cannot_be(change, message):
     settings = {"channels": 8, "taps": 9, "block_size": 4}
     with pytest.raises(ValueError, match=message):
         Blocks(**settings | change)
+
+
+def test_interleaved_blocks_share_one_d():
+    with pytest.raises(ValueError, match="must be contiguous"):
+        Blocks(4, 1, 2, layout="interleaved", shared=False)

@@ -461,3 +461,16 @@ def test_matrix_of_whole_numbers():
 def test_matrix_of_python_numbers():
     found = ops.convert_to_numpy(inverse_sqrt([[4.0, 0.0], [0.0, 4.0]], 15))
     compare.assert_close(found, np.eye(2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "num_iterations", "rule"),
+    [
+        (np.eye(2, dtype="float32"), 0, "`num_iterations` must be"),
+        (np.ones((2, 3), "float32"), 5, "must be square"),
+        (np.eye(2, dtype="int32"), 5, "floating-point"),
+    ],
+)
+def test_pair_refuses_what_has_no_root(matrix, num_iterations, rule):
+    with pytest.raises(ValueError, match=rule):
+        sqrt_pair(matrix, num_iterations)

@@ -224,3 +224,16 @@ def test_one_number_stands_for_all_axes(function, correlated):
     found = function(inputs, np.int64(3), strides=np.int64(2))
     expected = function(inputs, (3, 3), strides=(2, 2))
     np.testing.assert_array_equal(*map(ops.convert_to_numpy, (found, expected)))
+
+
+def test_numbers_of_numpy_sample_as_plain_ones_do(rng):
+    # The first to come decides for all: sizes that no other test has.
+    inputs = rng.normal(size=(1, 43, 43, 1)).astype("float32")
+    found = [
+        sampled_patches(
+            inputs, (size, size), padding="same", sampling_stride=None
+        ).shape
+        for size in (np.int64(7), 7)
+    ]
+    assert found[0] == found[1]
+    assert found[0][1:3] == (7, 7)

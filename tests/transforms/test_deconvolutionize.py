@@ -367,3 +367,20 @@ def test_twin_keeps_initializers_and_starts_a_new_bias_at_zero():
     assert isinstance(twin.kernel_initializer, keras.initializers.HeNormal)
     assert isinstance(twin.bias_initializer, keras.initializers.RandomNormal)
     assert not np.any(ops.convert_to_numpy(twin.bias))
+
+
+def test_layer_that_a_model_inside_has_too_is_named():
+    shared = keras.layers.Dense(3, name="shared")
+    inner_input = keras.Input((3,))
+    inner = keras.Model(inner_input, shared(inner_input), name="inner")
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, shared(inner(inputs)))
+    with pytest.raises(ValueError, match="shares with a model inside"):
+        deconvolutionize(model)
+
+
+def test_warnings_point_at_the_caller():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()])
+    with pytest.warns(UserWarning, match=NOTHING) as found:
+        deconvolutionize(model)
+    assert found[0].filename == __file__

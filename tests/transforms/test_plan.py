@@ -278,7 +278,7 @@ def test_reasons():
         "norm": "mine is left as it is",
         "code": "its code cannot be entered",
         "volume": "has no deconvolved twin",
-        "adapted": "it is LoRA-enabled, with rank 1",
+        "adapted": "it is LoRA-enabled (rank 1)",
     }
     assert not found.converts
 
@@ -311,3 +311,22 @@ def test_reasons():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         plan(mixed(), **arguments)
+
+
+@pytest.mark.parametrize("rules", ["stem", "paper"])
+def test_first_convolution_alone_is_the_first(rules):
+    # The path of the first is the name of another one.
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, name="conv")],
+        name="inner",
+    )
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 1, name="conv"), inner]
+    )
+    first, second = plan(model, rules=rules).entries
+    assert (first.path, second.path) == ("conv", "inner/conv")
+    if rules == "stem":
+        assert (first.action, second.action) == ("deconvolve", "leave")
+    else:
+        assert first.settings["freeze_after"] == 200
+        assert "freeze_after" not in second.settings
