@@ -123,7 +123,7 @@ def lerp(start: Any, end: Any, weight: Any) -> Any:
 
 
 def mean_and_variance(rows: Any) -> tuple[Any, Any]:
-    """Returns mean and variance of each column of `(rows, C)`.
+    """Returns mean and variance over the first axis.
 
     `ops.var` returns that of float64 in float32, and so does `ops.mean` on
     PyTorch, which has one operation for both.

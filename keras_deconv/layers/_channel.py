@@ -56,8 +56,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             `(n, C, *spatial)` with `data_format="channels_first"`.
         training: As in `DeconvConv2D`.
         mask: `(n, *spatial)`, or the first of these axes: True for positions
-            that count in the statistics; by default all do. Keras hands on
-            that of the inputs.
+            that count in the statistics, of which none is left out then; by
+            default all do. Keras hands on that of the inputs.
 
     Raises:
         ValueError: If an argument is out of range, the inputs have a rank
@@ -131,7 +131,9 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         if mask is not None:
             mask = over_samples(mask, inputs, self)
             if self._measures(training):
-                samples = self._kept(inputs, mask)
+                # Every position: those kept may be between sampled ones.
+                samples = leave_out(inputs, mask, self)
+                samples = ops.reshape(samples, (-1, inputs.shape[-1]))
         start, parts = 0, []
         for statistics in self.all_statistics():
             channels = statistics.blocks.channels
@@ -188,13 +190,6 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
         self, input_shape: tuple[int | None, ...]
     ) -> tuple[int | None, ...]:
         return input_shape
-
-    def _kept(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Returns rows `(n, C)`: sampled positions, as a mask has them."""
-        mask = ops.cast(mask, "int32")
-        samples, mask = (self._pixels(each)[..., 0] for each in (inputs, mask))
-        samples = leave_out(samples, mask, self)
-        return ops.reshape(samples, (-1, inputs.shape[-1]))
 
     def _pixels(self, inputs: Tensor) -> Tensor:
         if len(inputs.shape) == 2:

@@ -62,8 +62,8 @@ class DeconvConv2D(ConvWhitening, keras.layers.Conv2D):
 
     Constant or duplicated channels, inputs of zeros and batches with fewer
     samples than features give finite outputs and gradients: the ridge
-    stands in for the missing variance. A single sample is its own mean, so
-    that it gives the bias alone, up to rounding.
+    stands in for the missing variance. A single sample is its own mean: in a
+    layer of one block it gives the bias alone, up to rounding.
 
     `epsilon` is absolute, as in the authors' code: to whiten inputs that
     are s times as large in the same way, multiply it by s squared. At unit

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_deconv._engine import all_reduce_sum
@@ -41,13 +42,16 @@ def leave_out(samples: Tensor, mask: Tensor, layer: Any) -> Tensor:
 
     Mean and covariance of all that is returned are those of the samples that
     are kept: the others become the mean of these, which in turn are spread
-    about it to make up for that, sqrt(all / kept) times as far.
+    about it to make up for that, sqrt(all / kept) times as far. An observer,
+    which counts samples, gets those that are kept alone.
 
     Args:
         samples: `(..., C)`.
         mask: `(..., 1)`, not zero where a sample counts.
         layer: The `Whitening` layer, with its settings.
     """
+    if layer.is_observed():
+        return _kept_alone(samples, mask)
     dtype = layer.statistics_dtype
     samples, keep = ops.cast(samples, dtype), ops.cast(mask, "bool")
     axes = tuple(range(len(samples.shape) - 1))
@@ -62,3 +66,12 @@ def leave_out(samples: Tensor, mask: Tensor, layer: Any) -> Tensor:
     mean = total / kept
     centred = ops.where(keep, samples - mean, 0)
     return mean + ops.sqrt(count / kept) * centred
+
+
+def _kept_alone(samples: Tensor, mask: Tensor) -> Tensor:
+    """Returns rows `(kept, C)`; one of NaN, which does not count, for none."""
+    keep = ops.convert_to_numpy(mask)[..., 0] != 0
+    kept = ops.convert_to_numpy(samples)[keep]
+    if not len(kept):
+        kept = np.full((1, samples.shape[-1]), np.nan, "float32")
+    return ops.convert_to_tensor(kept, dtype=samples.dtype)

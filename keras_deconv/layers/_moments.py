@@ -19,6 +19,9 @@ from keras_deconv._types import Tensor
 from keras_deconv._warnings import warn
 from keras_deconv.layers._replicas import Shares
 
+# More steps amplify the rounding of D by rows.
+_MOST_BY_ROWS = 10
+
 
 class SmallBatchWarning(UserWarning):
     """Far fewer samples than features, with settings made for large batches.
@@ -40,10 +43,10 @@ class Moments:
     Attributes:
         mean: Returns the mean, `(matrices, F)`, at the cost of a pass.
         deconv: Returns mean and D, `(matrices, F, F)`.
-        variance: The mean variance of the channels that a D is for,
-            `(matrices,)`, ridge included; of the pixels, so that it tells
-            how that changes, not the trace of the covariance. A constant.
-            None if it was not asked for.
+        variance: The mean variance of the channels that a D is for, about
+            the mean of that D, `(matrices,)`, ridge included; of the pixels,
+            so that it tells how that changes, not the trace of the
+            covariance. A constant. None if it was not asked for.
     """
 
     mean: Callable[[], Tensor]
@@ -104,7 +107,7 @@ class BatchMoments:
             return Moments(
                 lambda: self.mean(inputs),
                 lambda: self.deconv(inputs),
-                self._pool_channels(pixels[1]) if pixels else None,
+                self._pool_channels(*pixels) if pixels else None,
             )
         shares = Shares(
             count, self.blocks, self.layer.statistics_dtype, with_variance
@@ -118,9 +121,8 @@ class BatchMoments:
         counts, means, scatter = shares.unpack(total)
         variance = None
         if with_variance:
-            pixels = shares.unpack_pixels(total)
             variance = self._pool_channels(
-                deconv_ops.pool_variances(counts, *pixels)
+                *deconv_ops.pool_variances(counts, *shares.unpack_pixels(total))
             )
         return Moments(
             lambda: deconv_ops.pool_means(counts, means),
@@ -185,6 +187,7 @@ class BatchMoments:
         if (
             len(inputs.shape) != 2
             or layer.method != "newton_schulz"
+            or layer.num_iterations > _MOST_BY_ROWS
             or (layer.synchronized and replica()[1] > 1)
         ):
             return False
@@ -198,10 +201,20 @@ class BatchMoments:
         pixels = ops.cast(pixels, self.layer.statistics_dtype)
         return mean_and_variance(reshape(pixels, (-1, self.blocks.channels)))
 
-    def _pool_channels(self, variances: Tensor) -> Tensor:
-        """Returns `Moments.variance` of the variances of all channels."""
+    def _pool_channels(self, means: Tensor, variances: Tensor) -> Tensor:
+        """Returns `Moments.variance` of mean and variance of all channels."""
+        blocks = self.blocks
         # Channels of one D are neighbours, unless there is but one D.
-        pooled = average(reshape(variances, (self.blocks.matrices, -1)), axis=1)
+        pooled = average(reshape(variances, (blocks.matrices, -1)), axis=1)
+        if blocks.shared and blocks.count > 1:
+            # One mean is taken off all blocks: what it leaves of their own is
+            # all that varies where each channel is constant.
+            patch = ops.broadcast_to(
+                ops.expand_dims(means, -1), (blocks.channels, blocks.taps)
+            )
+            columns = deconv_ops.split_columns(patch, blocks)
+            _, between = mean_and_variance(ops.swapaxes(columns, 0, 1))
+            pooled = pooled + average(between, axis=1)
         return pooled + self.layer.epsilon
 
     def _share(

@@ -21,6 +21,10 @@ from keras_deconv._types import Tensor
 from keras_deconv.layers._moments import BatchMoments
 from keras_deconv.layers._moments import Samples
 
+# How many times the variance may have been greater when D was new, for a batch
+# to be scaled to that: what varies less, such as a single row, has no scale.
+_MOST = 16
+
 
 class RunningStatistics:
     """Mean and D of what a layer whitens: of a batch, and on average.
@@ -43,7 +47,9 @@ class RunningStatistics:
     * `moving_variance`, `(matrices,)`, if the period is above 1, too: one at
       first, zero while it is unknown;
     * `step`, training steps so far, if the period is above 1 or
-      `freeze_after` is given.
+      `freeze_after` is given. In float32, which counts to 16 million: loops
+      over the parameters of a PyTorch model (averages of models, gradients
+      for all) take no whole numbers.
 
     Args:
         layer: The `Whitening` layer, with all its settings.
@@ -96,7 +102,7 @@ class RunningStatistics:
             )
         if self.period > 1 or layer.freeze_after is not None:
             self.step = self._add_weight(
-                f"{prefix}step", initializer="zeros", dtype="int"
+                f"{prefix}step", initializer="zeros", dtype="float32"
             )
             counted = [self.step]
             if self.batch_deconv is not None:
@@ -109,6 +115,7 @@ class RunningStatistics:
     def __call__(
         self, inputs: Tensor, training: bool | None, kernel: Any, bias: Any
     ) -> tuple[Tensor, Tensor]:
+        inputs = ops.convert_to_tensor(inputs)
         kernel, bias = self._cast(kernel), self._cast(bias)
         with full_precision():
             mean, folded = self.whiten(
@@ -184,12 +191,13 @@ class RunningStatistics:
             ratio = (
                 ops.convert_to_tensor(self.batch_variance) / moments.variance
             )
+            ratio = ops.minimum(ratio, _MOST)
             deconv = ops.stop_gradient(last * _scale(ratio))
             folded = deconv_ops.product(deconv, kernel)
             return alike(moments.mean(), last, folded)
 
         def frozen() -> tuple[Tensor, ...]:
-            mean, deconv = self.moving_values()
+            mean, deconv = map(ops.stop_gradient, self.moving_values())
             folded = deconv_ops.product(deconv, kernel)
             return alike(mean, deconv if last is None else last, folded)
 
@@ -222,6 +230,8 @@ class RunningStatistics:
     ) -> tuple[Any, Any]:
         """Returns whether averages move, and whether D is due."""
         layer = self.layer
+        # An average of models need not have made a whole step.
+        step = round(step) if isinstance(step, float) else ops.round(step)
         is_thawed: Any = True
         if layer.freeze_after is not None:
             is_thawed = step < layer.freeze_after

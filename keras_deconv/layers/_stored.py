@@ -163,4 +163,4 @@ def _zeros(deconv: Any) -> Any:
 
 
 def _zero() -> Any:
-    return keras.ops.zeros((), "int32")
+    return keras.ops.zeros(())

@@ -184,9 +184,11 @@ class Whitening(keras.layers.Layer):
 
     def _measures(self, training: bool | None) -> bool:
         """Whether a call looks at the statistics of its inputs."""
-        return bool(training and self.trainable) or any(
-            each.observer is not None for each in self.all_statistics()
-        )
+        return bool(training and self.trainable) or self.is_observed()
+
+    def is_observed(self) -> bool:
+        """Whether a call hands its inputs to an observer."""
+        return any(each.observer is not None for each in self.all_statistics())
 
     def _finish(self, outputs: Tensor, bias: Tensor | None) -> Tensor:
         """Returns outputs with bias and activation."""

@@ -43,8 +43,12 @@ def initialize_like_torch(model: keras.Model, seed: int | None = None) -> None:
         seed: Seed of the values; a random one by default.
 
     Raises:
-        ValueError: If a layer of the model is not built.
+        ValueError: If it is no model, or a layer of it is not built.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"The model must be a `keras.Model`. Received: {model!r}"
+        )
     found = list(_kernel_layers(model))
     for layer in found:
         if not layer.built:

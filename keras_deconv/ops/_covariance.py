@@ -85,17 +85,23 @@ def pool_means(counts: Tensor, means: Tensor) -> Tensor:
     return ops.einsum("p,pgf->gf", counts / ops.sum(counts), means)
 
 
-def pool_variances(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
-    """Returns the variances `(C,)` of rows that lie in several parts.
+def pool_variances(
+    counts: Tensor, means: Tensor, variances: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns means and variances of rows that lie in several parts.
 
     Args:
         counts: The rows of each part, `(parts,)`, or their shares.
         means: The means of each part, `(parts, C)`.
         variances: The variances of each part, about its own means.
+
+    Returns:
+        `(C,)` each.
     """
     shares = counts / ops.sum(counts)
     mean = ops.einsum("p,pc->c", shares, means)
-    return ops.einsum("p,pc->c", shares, variances + ops.square(means - mean))
+    variances = variances + ops.square(means - mean)
+    return mean, ops.einsum("p,pc->c", shares, variances)
 
 
 def _with_ridge(covariance: Tensor, epsilon: float) -> Tensor:

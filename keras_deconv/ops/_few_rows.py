@@ -35,8 +35,9 @@ def inverse_sqrt_of_rows(
 
         f([[G, I], [0, epsilon I]]) = [[f(G), K], [0, f(epsilon) I]].
 
-    So its products are of `2n x 2n`, for `F x F`; and it is the more exact,
-    for what no row spans is one number.
+    So its products are of `2n x 2n`, for `F x F`; and up to some ten steps it
+    is the more exact, for what no row spans is one number. More of them
+    amplify the rounding of K.
 
     Args:
         columns: `(matrices, rows, F)`; the rows may be unknown.

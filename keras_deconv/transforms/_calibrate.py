@@ -50,8 +50,8 @@ def recalibrate(
         A copy of the model with other statistics.
 
     Warns:
-        UserWarning: If batches have statistics that are not finite. These
-            are left out.
+        UserWarning: If batches have statistics that are not finite, which
+            are left out, or the model has no averages to replace.
 
     Raises:
         ValueError: If there is no batch, what is given is no batches,
@@ -63,6 +63,11 @@ def recalibrate(
     inputs = _Inputs(batches, again=False)
     copy = copy_model(model)
     found = _statistics_of(copy, lambda place: place.layer.trainable)
+    if not found:
+        warn(
+            f"Model '{model.name}' has no deconvolution layer that is "
+            "trainable, and is copied: there are no averages to replace"
+        )
     collected = _run(copy, found, inputs, in_training=True)
     for statistics, moments in collected:
         if average == "covariance":
@@ -151,8 +156,7 @@ class _Inputs:
     """
 
     def __init__(self, batches: Any, *, again: bool) -> None:
-        is_mapping = isinstance(batches, Mapping)
-        if hasattr(batches, "shape") or is_mapping or not _is_iterable(batches):
+        if not _are_batches(batches):
             raise ValueError(
                 "Data must be an iterable of batches, such as a list of arrays "
                 "or a data set. Received: "
@@ -233,12 +237,27 @@ def _observer(
     return observe
 
 
-def _is_iterable(value: Any) -> bool:
+def _are_batches(value: Any) -> bool:
+    if hasattr(value, "shape") or isinstance(value, Mapping | str | bytes):
+        return False
+    if _is_pair(value):
+        return False  # Of inputs and targets, as `fit` takes them.
     # A `keras.utils.PyDataset` has no `__iter__`.
     return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and any(
+        len(getattr(each, "shape", (1, 1))) < 2 for each in value
+    )
+
+
 def _describe(value: Any) -> str:
+    if _is_pair(value):
+        return (
+            "a tuple of inputs and targets; one such batch is [(inputs, "
+            "targets)]"
+        )
     if hasattr(value, "shape"):
         return f"one array of shape {value.shape}"
     if isinstance(value, Mapping):

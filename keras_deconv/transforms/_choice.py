@@ -1,8 +1,6 @@
 """What happens to each layer, and why."""
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +30,9 @@ from keras_deconv.transforms._selection import settings_for
 from keras_deconv.transforms._steps import TWINS
 from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
-from keras_deconv.transforms._structure import own_weights
+from keras_deconv.transforms._structure import is_tied
 from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._structure import tied_weights
 from keras_deconv.transforms._trace import Call
 from keras_deconv.transforms._trace import trace
 
@@ -104,7 +103,7 @@ class Choice:
         self._rules = self._choose_rules()
         self._sources = sources(self._record, model, self._found, BATCH_NORM)
         self._feeding = producers(self._sources)
-        self._tied = _tied_weights([model, *(p.layer for p in self._found)])
+        self._tied = tied_weights(model)
         self._taken = self._pair_up()
 
     def entries(self) -> list[Entry]:
@@ -340,7 +339,7 @@ class Choice:
 
     def _is_tied(self, layer: Any) -> bool:
         """Returns whether another layer has weights of this one too."""
-        return any(id(weight) in self._tied for weight in own_weights(layer))
+        return is_tied(layer, self._tied)
 
     def _make_entry(self, place: Place, *rest: Any) -> Entry:
         kind = type(place.layer).__name__
@@ -367,16 +366,6 @@ def _is_like(call: Call, other: Call) -> bool:
     )
     ranks = {len(shape) for shape in shapes}
     return len(ranks) == 1
-
-
-def _tied_weights(layers: Iterable[Any]) -> set[int]:
-    """Returns the identities of weights that more than one layer has."""
-    owners = Counter(
-        identity
-        for layer in layers
-        for identity in {id(weight) for weight in own_weights(layer)}
-    )
-    return {identity for identity, count in owners.items() if count > 1}
 
 
 def _outputs(layer: Any) -> int:

@@ -14,6 +14,7 @@ from keras_deconv.transforms._functions import functions_in
 from keras_deconv.transforms._functions import is_of_keras
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import describe
+from keras_deconv.transforms._structure import list_parameters
 from keras_deconv.transforms._structure import own_weights
 from keras_deconv.transforms._structure import places
 from keras_deconv.transforms._structure import rebuild
@@ -52,6 +53,7 @@ def copy_model(model: Any) -> Any:
     for old, new in zip(olds, news, strict=True):
         if new.layer.trainable != old.layer.trainable:
             new.layer.trainable = old.layer.trainable
+    list_parameters(copy)
     return copy
 
 

@@ -243,8 +243,9 @@ def deconvolutionize(
         model: A built `keras.Model`.
         include: Which layers are converted; all by default. A name, a path,
             a compiled regular expression that is searched for in the path, a
-            class, a function of path and layer, or a list of these. The
-            name, path or class of a container stands for all layers in it.
+            layer, a class, a function of path and layer, or a list of these.
+            A container, or its name, path or class, stands for all layers in
+            it.
         exclude: Which layers are left, in the same terms.
         rules: Settings layer by layer: a list of `(selector, settings)`, of
             which later ones override; `None` for the settings leaves the

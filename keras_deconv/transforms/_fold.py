@@ -11,7 +11,9 @@ from keras_deconv.transforms._copy import copy_model
 from keras_deconv.transforms._steps import can_fold
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
+from keras_deconv.transforms._structure import is_tied
 from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._structure import tied_weights
 
 
 def fold(model: Any) -> Any:
@@ -30,7 +32,7 @@ def fold(model: Any) -> Any:
     `import keras_deconv` to be loaded from a file, and keeps the identities
     in the place of batch normalization that its code calls. A subclass of a
     deconvolution layer that has a `call` of its own, but no `fold`, is left as
-    it is.
+    it is, as is a layer whose weights another one has too.
 
     Args:
         model: A built `keras.Model`.
@@ -74,4 +76,12 @@ def foldable_places(model: Any) -> list[Place]:
             "must have a `fold` too, to be folded. Left as they are: "
             f"{', '.join(left)}"
         )
-    return [place for place in found if can_fold(place.layer)]
+    found = [place for place in found if can_fold(place.layer)]
+    tied = tied_weights(model)
+    if left := [each.path for each in found if is_tied(each.layer, tied)]:
+        warn(
+            "A layer whose weights another one has too, as in "
+            "`SpectralNormalization`, cannot be folded. Left as they are: "
+            f"{', '.join(left)}"
+        )
+    return [place for place in found if not is_tied(place.layer, tied)]

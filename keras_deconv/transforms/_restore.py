@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_deconv._warnings import warn
 from keras_deconv.layers import Placeholder
 from keras_deconv.layers import RemovedNormalization
 from keras_deconv.layers import Whitening
@@ -41,6 +42,10 @@ def restore(model: Any, *, example: Any = None) -> Any:
         model: A built deconvolved model.
         example: As in `deconvolutionize`.
 
+    Warns:
+        UserWarning: If there is nothing to restore, as in a folded model, or
+            a layer is left as it is.
+
     Raises:
         ValueError: If `model` is not built, cannot be rebuilt from its
             configuration, or cannot be called on zeros.
@@ -49,6 +54,12 @@ def restore(model: Any, *, example: Any = None) -> Any:
     folding = foldable_places(model)
     record = trace(model, example)
     found = list(places(model))
+    if not any(isinstance(p.layer, Placeholder | Whitening) for p in found):
+        warn(
+            f"Model '{model.name}' has nothing to restore, and is copied. What "
+            "has been folded has no trace of its batch normalization: restore "
+            "the model that was folded"
+        )
     feeding = producers(sources(record, model, found, RemovedNormalization))
     for trusting in (True, False):
         givers = [

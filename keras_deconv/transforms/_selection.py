@@ -12,11 +12,12 @@ import keras
 
 from keras_deconv.transforms._structure import Place
 
-# A name or path, a pattern found in the path, a class, `f(path, layer)`, or
-# several of these, one of which has to match.
+# A name or path, a pattern found in the path, a layer, a class,
+# `f(path, layer)`, or several of these, one of which has to match.
 Selector: TypeAlias = (
     str
     | re.Pattern[str]
+    | keras.layers.Layer
     | type
     | Callable[[str, Any], bool]
     | Iterable["Selector"]
@@ -35,7 +36,7 @@ def lasting(selector: Any) -> Any:
 def matches(selector: Selector, place: Place) -> bool:
     """Returns whether a selector selects a layer.
 
-    A name, path or class of what a layer is in stands for the layer too.
+    What a layer is in, or its name, path or class, stands for the layer too.
 
     Raises:
         TypeError: If it is no selector.
@@ -46,6 +47,8 @@ def matches(selector: Selector, place: Place) -> bool:
         )
     if isinstance(selector, re.Pattern):
         return selector.search(place.path) is not None
+    if isinstance(selector, keras.layers.Layer):
+        return any(each.layer is selector for each in place.way)
     if isinstance(selector, type):
         return any(isinstance(each.layer, selector) for each in place.way)
     if callable(selector):
@@ -54,15 +57,21 @@ def matches(selector: Selector, place: Place) -> bool:
         return any(matches(each, place) for each in selector)
     raise TypeError(
         "A selector must be a name, a path, a compiled regular expression, a "
-        "class, a function of path and layer, or several of these. "
+        "layer, a class, a function of path and layer, or several of these. "
         f"Received: {selector!r}"
     )
 
 
 def check_names(selectors: Iterable[Selector], found: Sequence[Place]) -> None:
-    """Raises ValueError if a name selects no layer at all."""
+    """Raises ValueError if a name, or a layer, selects no layer at all."""
     for selector in selectors:
-        if isinstance(selector, str):
+        if isinstance(selector, keras.layers.Layer):
+            if not any(place.layer is selector for place in found):
+                raise ValueError(
+                    "A layer must be one of the model, not of a copy. "
+                    f"Received: layer '{selector.name}'"
+                )
+        elif isinstance(selector, str):
             if not any(matches(selector, place) for place in found):
                 raise ValueError(
                     "A name must be that of a layer, or its path. Received: "

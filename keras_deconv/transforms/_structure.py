@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -92,6 +93,32 @@ def describe(model: Any) -> list[tuple[Address, str, list[tuple[int, ...]]]]:
 def own_weights(layer: Any) -> list[Any]:
     """Returns the weights of a layer without those of layers inside."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def tied_weights(model: Any) -> set[int]:
+    """Returns the identities of weights that more than one layer has."""
+    owners = Counter(
+        identity
+        for layer in (model, *(place.layer for place in places(model)))
+        for identity in {id(weight) for weight in own_weights(layer)}
+    )
+    return {identity for identity, count in owners.items() if count > 1}
+
+
+def is_tied(layer: Any, tied: set[int]) -> bool:
+    """Returns whether a layer has one of the `tied_weights` of a model."""
+    return any(id(weight) in tied for weight in own_weights(layer))
+
+
+def list_parameters(model: Any) -> None:
+    """Makes PyTorch's lists of parameters anew, of all layers.
+
+    Keras makes one when it is asked for parameters, but `state_dict` and the
+    ONNX exporter do not ask.
+    """
+    for layer in (model, *(place.layer for place in places(model))):
+        if hasattr(type(layer), "torch_params"):
+            layer._track_variables()
 
 
 def build_configs(model: Any) -> list[tuple[Address, dict[str, Any]]]:

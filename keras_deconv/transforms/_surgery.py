@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_deconv.transforms._structure import graphs_in
+from keras_deconv.transforms._structure import list_parameters
 from keras_deconv.transforms._structure import places
 
 # Attributes that TensorFlow, PyTorch and Keras keep up to date by themselves,
@@ -54,12 +55,7 @@ def replace_layers(model: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
         _replace_operations(graph, new)
     for old, other in new.values():
         _replace_in_nodes(old, other)
-    for owner in owners:
-        # On torch, the list of parameters. Keras makes it again when it is
-        # asked for one, but `state_dict` and the ONNX exporter do not ask.
-        if "_torch_params" in getattr(owner, "_modules", {}):
-            del owner._torch_params
-            _ = owner.torch_params
+    list_parameters(model)
 
 
 def _replace_tracked(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
@@ -67,7 +63,9 @@ def _replace_tracked(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
     tracker = owner._tracker
     _, store = tracker.config["layers"]
     ids = tracker.stored_ids["layers"]
-    for layers in (store, owner._layers):
+    # Before Keras 3.15, TensorFlow wraps the list: its items are elsewhere.
+    own = getattr(owner._layers, "_storage", owner._layers)
+    for layers in (store, own):
         for index, layer in enumerate(layers):
             if id(layer) in new:
                 list.__setitem__(layers, index, new[id(layer)][1])

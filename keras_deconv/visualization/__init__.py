@@ -2,8 +2,17 @@
 
 Every function returns a `matplotlib.figure.Figure` of its own, made without
 pyplot: `figure.savefig(path)` writes it, a notebook shows it. This part of
-the package needs matplotlib (`pip install "keras-deconv[viz]"`).
+the package needs matplotlib, which is the extra `viz`.
 """
+
+import importlib.util
+
+if importlib.util.find_spec("matplotlib") is None:
+    raise ModuleNotFoundError(
+        "`keras_deconv.visualization` needs matplotlib, which is the extra "
+        "`viz` of the package: `pip install matplotlib`",
+        name="matplotlib",
+    )
 
 from keras_deconv.visualization._conditions import plot_conditions
 from keras_deconv.visualization._covariances import plot_covariances

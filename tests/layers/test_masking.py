@@ -83,12 +83,12 @@ def test_gradients_are_those_of_what_is_kept(case, rng):
     assert np.all(found[~mask] == 0)
 
 
-def test_every_third_position_of_a_mask_counts(correlated, rng):
+def test_every_position_that_is_kept_counts(correlated, rng):
     inputs, mask = correlated(4, 9, 5), rng.random((4, 9)) < 0.6
     settings = {"block_size": 2, "momentum": 0.0}
     layer, twin = ChannelDeconv(**settings), ChannelDeconv(**settings)
     layer(inputs, training=True, mask=mask)
-    twin(inputs[:, ::3][mask[:, ::3]], training=True)
+    twin(inputs[mask], training=True)
     assert_same_statistics(layer, twin)
 
 
@@ -176,3 +176,27 @@ def test_masks_are_looked_at_in_training_alone(make, module, monkeypatch):
     layer.trainable = True
     layer(inputs, training=True, mask=mask)
     assert seen
+
+
+def test_positions_between_sampled_ones_count_where_they_are_kept(rng):
+    inputs = rng.normal(5, 2, size=(32, 12, 4)).astype("float32")
+    mask = np.zeros((32, 12), bool)
+    mask[:, 10:] = True
+    layer = ChannelDeconv(epsilon=1e-5)  # Samples positions 0, 3, 6, 9.
+    outputs = ops.convert_to_numpy(layer(inputs, training=True, mask=mask))
+    assert abs(outputs[mask].mean()) < 1e-2
+    assert 0.7 < outputs[mask].std() < 1.1
+
+
+def test_recalibration_counts_what_is_kept(rng):
+    model = keras.Sequential(
+        [keras.Input((10, 3)), keras.layers.Masking(), DeconvDense(2)]
+    )
+    few, many = rng.normal(size=(2, 8, 10, 3)).astype("float32")
+    few[:, 1:] = 0
+    few[:, 0] += 3
+    batches = [few, many, np.zeros_like(few[:1])]
+    with pytest.warns(UserWarning, match="Received: 1 of them"):
+        apart = keras_deconv.recalibrate(model, batches)
+    rows = np.concatenate([few[:, 0], many.reshape(-1, 3)])
+    compare.assert_close(apart.layers[-1].moving_mean[0], rows.mean(0))

@@ -10,6 +10,7 @@ from keras import ops
 
 import compare
 import gradients
+import keras_deconv
 import oracle
 import oracle_gradient
 from authors import ChannelDeconv
@@ -380,3 +381,24 @@ def test_half_precision_takes_off_what_the_mean_adds(cls, training, dtype, rng):
     # Outputs of about 16 are rounded, in 1024 places: by 2^-8, or 2^-11.
     noise = 16 * (2**-8 if dtype == "mixed_bfloat16" else 2**-11) / 12**0.5
     assert (offset < 4 * noise / 1024**0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (keras_deconv.DeconvDense(2, block_size=4), (8,)),
+        (keras_deconv.DeconvConv2D(2, 3, padding="same"), (1, 1, 32)),
+        (keras_deconv.DeconvConv2D(2, 3, padding="same"), (4, 4, 3)),
+    ],
+    ids=["dense", "map-of-one", "padding"],
+)
+def test_old_d_is_not_blown_up_where_nothing_varies(layer, shape, rng):
+    # In each channel: blocks that share a D may differ, and so does padding.
+    usual = (rng.normal(size=(64, *shape)) + 1).astype("float32")
+    layer.warmup_steps = 1
+    for _ in range(2):  # The first has a new D.
+        expected = np.abs(to_numpy(layer(usual, training=True))).max()
+    pixel = usual[:1] if len(shape) == 1 else usual[:1, :1, :1]
+    constant = np.broadcast_to(pixel, (2, *shape))
+    found = np.abs(to_numpy(layer(constant, training=True))).max()
+    assert found < 5 * expected

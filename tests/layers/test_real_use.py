@@ -200,3 +200,54 @@ def test_gradients_of_torch_func(images):
     many = torch.func.vmap(torch.func.grad(loss, argnums=1), (None, 0))
     pair = torch.stack([inputs.detach(), 2 * inputs.detach()])
     torch.testing.assert_close(many(trainable, pair)[0], expected)
+
+
+@on_torch
+def test_parameters_take_gradients_and_averages(images):
+    import copy
+
+    import torch
+    from torch.optim.swa_utils import AveragedModel
+    from torch.optim.swa_utils import get_swa_multi_avg_fn
+
+    layer = keras_deconv.DeconvConv2D(2, 3, freeze_after=3)
+    model = keras.Sequential([keras.Input(images.shape[1:]), layer])
+    model.requires_grad_(False)
+    model.requires_grad_(True)
+    other = copy.deepcopy(model)
+    averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, weight_decay=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(images, training=True).square().mean().backward()
+        kept = [weight.numpy(force=True) for weight in non_trainable(layer)]
+        optimizer.step()
+        averaged.update_parameters(model)
+        for old, weight in zip(kept, non_trainable(layer), strict=True):
+            np.testing.assert_array_equal(old, weight.numpy(force=True))
+    with torch.no_grad():
+        for mine, its in zip(
+            other.parameters(), model.parameters(), strict=True
+        ):
+            mine.lerp_(its, 0.5)
+    # Half of five steps: the next one is the third or the fourth.
+    assert other.layers[0].step.value == 2.5
+    other(images, training=True)
+    assert np.isfinite(ops.convert_to_numpy(other(images))).all()
+
+
+def non_trainable(layer):
+    return [weight.value for weight in layer.non_trainable_weights]
+
+
+def test_arrays_of_numpy_go_into_a_layer_by_itself(images):
+    layer = keras_deconv.DeconvConv2D(2, 3)
+    expected = layer(images, training=True)
+    layer.step.assign(0)
+    found, _ = layer.stateless_call(
+        [weight.value for weight in layer.trainable_variables],
+        [weight.value for weight in layer.non_trainable_variables],
+        images,
+        training=True,
+    )
+    compare.assert_close(found, expected)

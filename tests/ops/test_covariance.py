@@ -115,8 +115,9 @@ def test_variances_of_parts_are_those_of_the_whole(uneven):
     parts = x[:5], x[5:20], x[20:]
     means, variances = zip(*map(mean_and_variance, parts), strict=True)
     shares = ops.convert_to_tensor([10.0, 30.0, 60.0])
-    actual = pool_variances(shares, ops.stack(means), ops.stack(variances))
-    compare.assert_close(actual, whole.var(0))
+    pooled = pool_variances(shares, ops.stack(means), ops.stack(variances))
+    compare.assert_close(pooled[0], whole.mean(0))
+    compare.assert_close(pooled[1], whole.var(0))
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["mean", "covariance"])

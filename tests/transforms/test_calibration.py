@@ -291,3 +291,22 @@ def test_a_generator_is_not_kept_where_one_pass_is_enough():
 
     deconvolutionize(model, calibration_data=generate())
     assert len(alive) == 8
+
+
+def test_a_model_without_averages_is_said():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    with pytest.warns(UserWarning, match="no averages to replace"):
+        keras_deconv.recalibrate(model, [np.zeros((4, 6), "float32")])
+
+
+@pytest.mark.parametrize(
+    ("batches", "received"),
+    [
+        ("folder", "'folder'"),
+        ((np.zeros((4, 6)), np.zeros(4)), "a tuple of inputs and targets"),
+    ],
+)
+def test_what_is_no_batches_is_refused(batches, received):
+    model = keras.Sequential([keras.Input((6,)), keras_deconv.DeconvDense(3)])
+    with pytest.raises(ValueError, match=f"iterable of batches.*{received}"):
+        keras_deconv.recalibrate(model, batches)

@@ -131,3 +131,35 @@ def test_subclass_that_can_be_folded(cls):
     compare.assert_close(
         folded(containers.images(0)), model(containers.images(0))
     )
+
+
+def test_layer_with_weights_of_another_one_is_left():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.SpectralNormalization(keras_deconv.DeconvDense(3)),
+        ]
+    )
+    with pytest.warns(UserWarning, match="weights another one has"):
+        folded = keras_deconv.fold(model)
+    assert isinstance(folded.layers[0].layer, keras_deconv.DeconvDense)
+
+
+def test_nothing_to_restore_is_said():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    folded = keras_deconv.fold(keras_deconv.deconvolutionize(model))
+    with pytest.warns(UserWarning, match="nothing to restore"):
+        keras_deconv.restore(folded)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="parameters of PyTorch"
+)
+@pytest.mark.parametrize("finish", [fold, restore, lambda twin: twin])
+def test_state_dict_is_the_same_before_parameters_are_asked_for(finish):
+    model = containers.Classifier()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    found = finish(deconvolutionize(model))
+    before = set(found.state_dict())
+    assert list(found.parameters())
+    assert set(found.state_dict()) == before

@@ -330,3 +330,21 @@ def test_first_convolution_alone_is_the_first(rules):
     else:
         assert first.settings["freeze_after"] == 200
         assert "freeze_after" not in second.settings
+
+
+def test_a_layer_selects_itself_and_what_is_in_it():
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 4)), layers.Conv2D(4, 3, name="conv")],
+        name="inner",
+    )
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 1)])
+    model.add(inner)
+    first, second = plan(
+        model,
+        exclude=inner,
+        rules=[(model.layers[0], {"num_iterations": 7})],
+    ).entries
+    assert first.settings["num_iterations"] == 7
+    assert second.reason == "not selected"
+    with pytest.raises(ValueError, match="one of the model, not of a copy"):
+        plan(model, include=[layers.Dense(2, name="other")])
