@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-_INSIDE = ("keras_deconv", "keras")
+_INSIDE = ("keras_deconv", "keras", "tensorflow", "torch")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

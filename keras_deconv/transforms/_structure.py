@@ -116,7 +116,8 @@ def list_parameters(model: Any) -> None:
     Keras makes one when it is asked for parameters, but `state_dict` and the
     ONNX exporter do not ask.
     """
-    for layer in (model, *(place.layer for place in places(model))):
+    inside = (place.layer for place in places(model))
+    for layer in (model, *inside, *graphs_in(model)):
         if hasattr(type(layer), "torch_params"):
             layer._track_variables()
 

@@ -163,3 +163,23 @@ def test_state_dict_is_the_same_before_parameters_are_asked_for(finish):
     before = set(found.state_dict())
     assert list(found.parameters())
     assert set(found.state_dict()) == before
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="parameters of PyTorch"
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        networks.sequential,
+        networks.nested,
+        networks.functional_in_sequential,
+        containers.backbone_in_functional,
+        containers.classifier,
+    ],
+)
+def test_parameters_are_those_of_the_new_layers(make):
+    twin = deconvolutionize(make())
+    for each in (twin, fold(twin), restore(twin)):
+        expected = {id(weight.value) for weight in each.weights}
+        assert {id(found) for found in each.parameters()} == expected
