@@ -63,14 +63,19 @@ def _replace_tracked(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
     tracker = owner._tracker
     _, store = tracker.config["layers"]
     ids = tracker.stored_ids["layers"]
-    # Before Keras 3.15, TensorFlow wraps the list: its items are elsewhere.
-    own = getattr(owner._layers, "_storage", owner._layers)
-    for layers in (store, own):
+    # Before Keras 3.15, TensorFlow has wrapped the list.
+    wrapped = getattr(owner._layers, "_storage", None)
+    for layers in (store, owner._layers if wrapped is None else wrapped):
         for index, layer in enumerate(layers):
             if id(layer) in new:
                 list.__setitem__(layers, index, new[id(layer)][1])
                 ids.discard(id(layer))
                 ids.add(id(new[id(layer)][1]))
+    if wrapped is not None:
+        # A wrapper keeps what it had, and refuses checkpoints when that goes.
+        wrapper = type(owner._layers)(wrapped)
+        vars(owner)["_layers"] = wrapper
+        owner._track_trackable(wrapper, "_layers", overwrite=True)
 
 
 def _replace_attributes(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:
