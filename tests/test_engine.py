@@ -293,3 +293,16 @@ def test_shared_function_and_its_gradient(inside_a_graph, rng):
         # For the value, and for the gradient.
         assert len(traced) == 2
     compare.assert_close(shared(ops.convert_to_tensor(values)), values**3)
+
+
+def test_eager_code_calls_what_graphs_share_as_it_is():
+    calls = []
+
+    def function(inputs):
+        calls.append(inputs)
+        return inputs
+
+    shared = _engine.traced_once(function)
+    for _ in range(2):
+        shared(ops.ones((2, 2)))
+    assert len(calls) == 2

@@ -46,7 +46,8 @@ def traced_once(
 
     It is traced, and made ready to run, once for each shape, not for each
     layer, and so is its gradient, which computes it anew: a branch would have
-    an output for each tensor that this needs.
+    an output for each tensor that this needs. Eager code calls it as it is,
+    for TensorFlow warns of functions that are traced for many shapes there.
 
     Args:
         function: Of one tensor and the arguments; returns one tensor.
@@ -77,7 +78,10 @@ def traced_once(
     def shared(inputs: Any) -> Any:
         return forward(inputs), functools.partial(gradient, inputs)
 
-    return shared  # type: ignore[no-any-return]
+    def at_once_or_shared(inputs: Any) -> Any:
+        return call(inputs) if tf.executing_eagerly() else shared(inputs)
+
+    return at_once_or_shared
 
 
 def run_abstractly(function: Callable[[Any], Any], inputs: Any) -> None:
