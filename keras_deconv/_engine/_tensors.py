@@ -122,8 +122,8 @@ def lerp(start: Any, end: Any, weight: Any) -> Any:
     return start * (1 - weight) + end * weight
 
 
-def mean_and_variance(rows: Any) -> tuple[Any, Any]:
-    """Returns mean and variance over the first axis.
+def mean_and_variance(inputs: Any, axis: int = 0) -> tuple[Any, Any]:
+    """Returns mean and variance over an axis.
 
     `ops.var` returns that of float64 in float32, and so does `ops.mean` on
     PyTorch, which has one operation for both.
@@ -131,12 +131,11 @@ def mean_and_variance(rows: Any) -> tuple[Any, Any]:
     if keras.backend.backend() == "torch":
         import torch
 
-        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        variance, mean = torch.var_mean(inputs, dim=axis, correction=0)
         return mean, variance
-    ops = keras.ops
-    count = as_number(ops.shape(rows)[0], like=rows)
-    mean = ops.sum(rows, axis=0) / count
-    return mean, ops.sum(ops.square(rows - mean), axis=0) / count
+    mean = average(inputs, axis)
+    centred = inputs - keras.ops.expand_dims(mean, axis)
+    return mean, average(keras.ops.square(centred), axis)
 
 
 def norm_of_matrix(matrix: Any, order: float) -> Any:

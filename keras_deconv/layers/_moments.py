@@ -212,9 +212,7 @@ class BatchMoments:
             patch = ops.broadcast_to(
                 ops.expand_dims(means, -1), (blocks.channels, blocks.taps)
             )
-            columns = deconv_ops.split_columns(patch, blocks)
-            _, between = mean_and_variance(ops.swapaxes(columns, 0, 1))
-            pooled = pooled + average(between, axis=1)
+            pooled = pooled + deconv_ops.variance_of_blocks(patch, blocks)
         return pooled + self.layer.epsilon
 
     def _share(

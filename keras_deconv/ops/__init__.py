@@ -23,6 +23,7 @@ from keras_deconv.ops._blocks import merge_columns
 from keras_deconv.ops._blocks import merge_kernel
 from keras_deconv.ops._blocks import split_columns
 from keras_deconv.ops._blocks import split_kernel
+from keras_deconv.ops._blocks import variance_of_blocks
 from keras_deconv.ops._covariance import covariance
 from keras_deconv.ops._covariance import mean
 from keras_deconv.ops._covariance import pool
@@ -70,4 +71,5 @@ __all__ = [
     "split_kernel",
     "sqrt_pair",
     "unfold",
+    "variance_of_blocks",
 ]

@@ -9,6 +9,7 @@ from keras_deconv._checks import check_choice
 from keras_deconv._checks import check_count
 from keras_deconv._checks import check_flag
 from keras_deconv._engine import average
+from keras_deconv._engine import mean_and_variance
 from keras_deconv._engine import reshape
 from keras_deconv._types import BlockLayout
 from keras_deconv._types import Tensor
@@ -110,6 +111,22 @@ def mean_of_blocks(patch: Tensor, blocks: Blocks) -> Tensor:
         return reshape(patch, (blocks.matrices, blocks.features))
     shape, axis = _dealt(blocks)
     return average(reshape(patch, shape), axis)
+
+
+def variance_of_blocks(patch: Tensor, blocks: Blocks) -> Tensor:
+    """Returns how far blocks that share a D differ, as a mean over features.
+
+    Args:
+        patch: `(C, taps)`, such as the mean of all patches.
+        blocks: Blocks that share a D.
+
+    Returns:
+        `(matrices,)`.
+    """
+    shape, axis = _dealt(blocks)
+    dealt = reshape(ops.convert_to_tensor(patch), shape)
+    _, variance = mean_and_variance(dealt, axis)
+    return average(variance, axis=1)
 
 
 def spread_mean(mean: Tensor, blocks: Blocks) -> Tensor:

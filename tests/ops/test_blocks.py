@@ -11,6 +11,7 @@ from keras_deconv.ops import merge_columns
 from keras_deconv.ops import merge_kernel
 from keras_deconv.ops import split_columns
 from keras_deconv.ops import split_kernel
+from keras_deconv.ops import variance_of_blocks
 
 
 @st.composite
@@ -122,3 +123,12 @@ def test_blocks_that_cannot_be(change, message):
 def test_interleaved_blocks_share_one_d():
     with pytest.raises(ValueError, match="must be contiguous"):
         Blocks(4, 1, 2, layout="interleaved", shared=False)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "contiguous"])
+def test_variance_of_blocks_is_that_of_their_columns(layout, rng):
+    blocks = Blocks(12, 3, 4, layout=layout)
+    patch = rng.normal(5, 2, size=(12, 3)).astype("float32")
+    columns = ops.convert_to_numpy(split_columns(patch, blocks))
+    expected = columns.var(axis=1).mean(axis=1)
+    compare.assert_close(variance_of_blocks(patch, blocks), expected)
