@@ -23,6 +23,7 @@ from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import check_model
 from keras_deconv.transforms._structure import places
+from keras_deconv.transforms._trace import wrapped_calls
 
 Average: TypeAlias = Literal["covariance", "deconv"]
 
@@ -98,12 +99,29 @@ def warm_start(
     inputs = _Inputs(batches, again=depth > 0)
     for order in range(depth + 1):
         now = [each for each in found if each[1] == order]
-        for statistics, moments in _run(model, now, inputs, False):
+        reached = _run(model, now, inputs, False)
+        _warn_of_unreached(now, reached)
+        for statistics, moments in reached:
             deconv = statistics.batch.root(
                 ops.convert_to_tensor(moments.covariance)
             )
             statistics.assign(moments.mean, deconv)
             statistics.layer.absorb(statistics)
+
+
+def _warn_of_unreached(found: Any, reached: Any) -> None:
+    seen = {id(statistics) for statistics, _ in reached}
+    left = [
+        statistics.layer.name
+        for statistics, _ in found
+        if id(statistics) not in seen
+    ]
+    if left:
+        warn(
+            "Calibration data must reach every layer that is converted, in "
+            "inference mode. D of the others is the identity, until it is "
+            f"trained: exclude them, or do so. Received: {', '.join(left)}"
+        )
 
 
 class _Moments:
@@ -202,9 +220,11 @@ def _run(
     try:
         for statistics, moments in collected:
             statistics.observer = _observer(statistics, moments, in_training)
-        for batch in inputs:
-            is_empty = False
-            model(batch, training=False)
+        all_layers = [model, *(place.layer for place in places(model))]
+        with wrapped_calls(all_layers, lambda layer, call: call):
+            for batch in inputs:
+                is_empty = False
+                model(batch, training=False)
     finally:
         for statistics, _ in collected:
             statistics.observer = None

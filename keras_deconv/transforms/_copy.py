@@ -12,8 +12,11 @@ from keras_deconv.transforms._converted import Converted
 from keras_deconv.transforms._functions import distinct_functions
 from keras_deconv.transforms._functions import functions_in
 from keras_deconv.transforms._functions import is_of_keras
+from keras_deconv.transforms._structure import Address
 from keras_deconv.transforms._structure import Place
 from keras_deconv.transforms._structure import describe
+from keras_deconv.transforms._structure import kind_of
+from keras_deconv.transforms._structure import layer_at
 from keras_deconv.transforms._structure import list_parameters
 from keras_deconv.transforms._structure import own_weights
 from keras_deconv.transforms._structure import places
@@ -43,16 +46,17 @@ def copy_model(model: Any) -> Any:
             f"{type(error).__name__}: {error}"
         ) from error
     _check_alike(model, copy)
-    olds, news = (
-        [Place((), "", each), *places(each)] for each in (model, copy)
-    )
-    for old, new in zip(olds, news, strict=True):
-        _copy_functions(old.layer, new.layer, found)
-        _copy_state(old.layer, new.layer)
+    pairs = [
+        (layer_at(model, place.address), place.layer)
+        for place in (Place((), "", copy), *places(copy))
+    ]
+    for old, new in pairs:
+        _copy_functions(old, new, found)
+        _copy_state(old, new)
     # A container sets the flag of all its layers, so those come last.
-    for old, new in zip(olds, news, strict=True):
-        if new.layer.trainable != old.layer.trainable:
-            new.layer.trainable = old.layer.trainable
+    for old, new in pairs:
+        if new.trainable != old.trainable:
+            new.trainable = old.trainable
     list_parameters(copy)
     return copy
 
@@ -117,8 +121,16 @@ def _add_class(cls: Any, objects: dict[str, Any]) -> None:
 
 
 def _check_alike(model: Any, copy: Any) -> None:
-    """Raises ValueError unless the copy has the same layers and weights."""
+    """Raises ValueError unless the copy has the same layers and weights.
+
+    A layer without weights may have become several: Keras rebuilds one that
+    two others have, such as an activation, for each of these.
+    """
     olds, news = describe(model), describe(copy)
+    known = {address for address, _, _ in olds}
+    news = [
+        new for new in news if new[0] in known or not _is_shared(model, *new)
+    ]
     if olds != news:
         old, new = next(
             pair
@@ -131,8 +143,20 @@ def _check_alike(model: Any, copy: Any) -> None:
             f"'{type(model).__name__}', with {len(olds) - 1} layers inside "
             f"and {len(news) - 1} after that; the first that differs: "
             f"{old or 'no layer'}, rebuilt as {new or 'no layer'}. A layer "
-            "that a model shares with a model inside it is rebuilt twice"
+            "with weights that a model shares with a model inside it is "
+            "rebuilt twice"
         )
+
+
+def _is_shared(
+    model: Any, address: Address, kind: str, shapes: list[Any]
+) -> bool:
+    """Returns whether a layer without weights is at several addresses."""
+    try:
+        layer = layer_at(model, address)
+    except IndexError:
+        return False
+    return not layer.weights and not shapes and kind == kind_of(layer)
 
 
 def _copy_functions(old: Any, new: Any, found: set[int]) -> None:
@@ -161,6 +185,9 @@ def _copy_state(old: Any, new: Any) -> None:
         # JAX would give both the same buffer, which training deletes.
         target.assign(ops.copy(source))
         target.trainable = source.trainable
+    generators = zip(old._seed_generators, new._seed_generators, strict=False)
+    for source, target in generators:
+        target.state.assign(ops.copy(source.state))
     if not isinstance(old, keras.Model) and old.built:
         _copy_stored(old, new)
 

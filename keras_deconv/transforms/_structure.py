@@ -83,11 +83,16 @@ def describe(model: Any) -> list[tuple[Address, str, list[tuple[int, ...]]]]:
     return [
         (
             place.address,
-            f"{type(place.layer).__module__}.{type(place.layer).__qualname__}",
+            kind_of(place.layer),
             [tuple(weight.shape) for weight in own_weights(place.layer)],
         )
         for place in (Place((), "", model), *places(model))
     ]
+
+
+def kind_of(layer: Any) -> str:
+    """Returns the full name of a layer's class."""
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"
 
 
 def own_weights(layer: Any) -> list[Any]:

@@ -55,7 +55,17 @@ def replace_layers(model: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
         _replace_operations(graph, new)
     for old, other in new.values():
         _replace_in_nodes(old, other)
+    for owner in owners:
+        _forget_traces(owner)
     list_parameters(model)
+
+
+def _forget_traces(owner: Any) -> None:
+    """Lets a `call` that is a function of TensorFlow be traced anew."""
+    for cls in type(owner).__mro__:
+        traced = getattr(vars(cls).get("call"), "_descriptor_cache", None)
+        if traced is not None:
+            traced.pop(owner, None)
 
 
 def _replace_tracked(owner: Any, new: dict[int, tuple[Any, Any]]) -> None:

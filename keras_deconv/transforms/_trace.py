@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -18,12 +19,13 @@ from keras_deconv._engine import run_abstractly
 from keras_deconv._types import Tensor
 from keras_deconv.transforms._structure import places
 
-# Sizes that a model leaves open.
-_SIDE = 224
+# Sizes that a model leaves open: up to two of them, and more.
+_SIDE, _SHORT_SIDE = 224, 32
 # Largest change of outputs by rounding, relative to how much they vary, and
 # to the largest of them.
 _TOLERANCE = 1e-3
 _ROUNDING = 1e-5
+_ROUNDING_OF = {"float16": 2e-3, "bfloat16": 2e-2}
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def trace(model: Any, example: Any = None) -> Trace:
     Args:
         model: A built model; it is left as it was.
         example: Inputs; by default zeros, one sample, 224 for every other
-            size that the model leaves open.
+            size that the model leaves open, 32 if these are three.
 
     Raises:
         ValueError: If the call fails.
     """
+    _check_arguments(model)
     record = Trace()
     found = [place.layer for place in places(model)]
 
@@ -93,7 +96,10 @@ def trace(model: Any, example: Any = None) -> Trace:
 
     try:
         inputs = zeros_for(model) if example is None else example
-        with wrapped_calls(found, keep):
+        with wrapped_calls(
+            [model, *found],
+            lambda layer, call: call if layer is model else keep(layer, call),
+        ):
             run_abstractly(lambda given: call_alone(model, given), inputs)
     except Exception as error:
         raise ValueError(
@@ -102,6 +108,24 @@ def trace(model: Any, example: Any = None) -> Trace:
             f"'{model.name}', which fails with {type(error).__name__}: {error}"
         ) from error
     return record
+
+
+def _check_arguments(model: Any) -> None:
+    if isinstance(model, keras.Function | keras.Sequential):
+        return
+    names = [
+        name
+        for name, each in inspect.signature(model.call).parameters.items()
+        if each.default is each.empty
+        and each.kind is each.POSITIONAL_OR_KEYWORD
+        and name not in ("training", "mask")
+    ]
+    if len(names) > 1:
+        raise ValueError(
+            "`call` must take one argument, which may be a list or a dict: "
+            "convert a Functional model that has this one as a layer. "
+            f"Received: model '{model.name}', whose `call` takes {names}"
+        )
 
 
 def call_alone(model: Any, inputs: Any) -> Any:
@@ -119,14 +143,19 @@ def wrapped_calls(
     layers: Iterable[Any],
     wrap: Callable[[Any, Callable[..., Any]], Callable[..., Any]],
 ) -> Iterator[None]:
-    """Replaces `call` of each layer by `wrap(layer, call)` for a while."""
+    """Replaces `call` of each layer by `wrap(layer, call)` for a while.
+
+    Where that is a function of TensorFlow, which may have been traced before,
+    `wrap` gets what is in it.
+    """
     layers = list(layers)
     # Of a layer whose `call` somebody has replaced already.
     own = {id(layer): layer.__dict__.get("call") for layer in layers}
     try:
         for layer in layers:
             # Not `setattr`: it would track the function, or refuse it.
-            layer.__dict__["call"] = wrap(layer, layer.call)
+            call = getattr(layer.call, "python_function", layer.call)
+            layer.__dict__["call"] = wrap(layer, call)
         yield
     finally:
         for layer in layers:
@@ -161,8 +190,9 @@ def predict_alike(
         *(keras.tree.flatten(call_alone(each, example)) for each in (a, b)),
         strict=True,
     )
+    rounding = _rounding_of(a)
     return all(
-        _are_alike(_array(left), _array(right), tolerance)
+        _are_alike(_array(left), _array(right), tolerance, rounding)
         for left, right in pairs
         if left is not None
     )
@@ -197,7 +227,8 @@ def zeros_for(model: Any, samples: int = 1) -> Any:
 
 
 def _zeros(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:
-    sizes = [_SIDE if size is None else size for size in shape]
+    side = _SIDE if shape.count(None) < 3 else _SHORT_SIDE
+    sizes = [side if size is None else size for size in shape]
     # NumPy has no bfloat16; Keras casts.
     if "float" in dtype:
         dtype = "float32"
@@ -209,11 +240,21 @@ def _array(value: Any) -> np.ndarray:
     return array if array.dtype.kind in "OSU" else array.astype("float64")
 
 
-def _are_alike(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
+def _rounding_of(model: Any) -> float:
+    """Returns how far outputs may be off by rounding in a model's layers."""
+    return max(
+        _ROUNDING_OF.get(layer.compute_dtype, _ROUNDING)
+        for layer in (model, *(place.layer for place in places(model)))
+    )
+
+
+def _are_alike(
+    a: np.ndarray, b: np.ndarray, tolerance: float, rounding: float
+) -> bool:
     """Compares with what depends on the sample, not with a large bias."""
     if a.dtype.kind in "OSU":
         return bool((a == b).all())
     has_samples = a.ndim and len(a) > 1
     spread = np.abs(a - a.mean(axis=0) if has_samples else a).max()
-    allowed = tolerance * spread + _ROUNDING * np.abs(a).max()
+    allowed = tolerance * spread + rounding * np.abs(a).max()
     return bool(np.abs(a - b).max() <= allowed)

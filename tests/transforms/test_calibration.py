@@ -310,3 +310,84 @@ def test_what_is_no_batches_is_refused(batches, received):
     model = keras.Sequential([keras.Input((6,)), keras_deconv.DeconvDense(3)])
     with pytest.raises(ValueError, match=f"iterable of batches.*{received}"):
         keras_deconv.recalibrate(model, batches)
+
+
+class Noisy(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(3)
+
+    def call(self, inputs):
+        noise = keras.random.normal(ops.shape(inputs), seed=self.seed_generator)
+        return inputs + noise
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_predictions_are_found_alike(policy, rng):
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, activation="relu", dtype=policy),
+            Noisy(),
+            layers.Dense(8, activation="relu", dtype=policy),
+            layers.Dense(2, dtype=policy),
+        ]
+    )
+    inputs = rng.normal(size=(64, 6)).astype("float32")
+    model(inputs)
+    # Without a warning, which the suite takes for an error.
+    twin = deconvolutionize(model, calibration_data=[inputs])
+    assert len(twin.weights) > len(model.weights)
+
+
+class InTraining(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.main = layers.Dense(2)
+        more = layers.Dense(2, name="more")
+        self.more = keras.Sequential([keras.Input((3,)), more])
+
+    def call(self, inputs, training=None):
+        outputs = self.main(inputs)
+        return outputs + self.more(inputs) if training else outputs
+
+    def get_config(self):
+        return {}
+
+
+def test_layers_that_no_batch_reaches_are_named(rng):
+    model = InTraining()
+    inputs = rng.normal(size=(16, 3)).astype("float32")
+    model(inputs, training=True)
+    with pytest.warns(UserWarning, match="reach every layer.*Received: more$"):
+        deconvolutionize(model, calibration_data=[inputs])
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="functions of TensorFlow"
+)
+def test_traced_calls_are_forgotten(rng):
+    import tensorflow as tf
+
+    class Traced(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        @tf.function
+        def call(self, inputs):
+            return self.dense(inputs)
+
+        def get_config(self):
+            return {}
+
+    inputs = rng.normal(size=(64, 3)).astype("float32")
+    model = Traced()
+    expected = model(inputs)
+    (entry,) = plan(model).entries
+    assert (entry.action, entry.reason) == ("deconvolve", "")
+    twin = deconvolutionize(model, calibration_data=[inputs])
+    compare.assert_close(twin(inputs), expected, 1e-4)
+    assert np.abs(twin.dense.moving_mean).max() > 0
+    twin.dense.kernel.assign(0 * twin.dense.kernel)
+    assert np.abs(twin(inputs) - twin.dense.bias).max() == 0

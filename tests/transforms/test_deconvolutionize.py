@@ -384,3 +384,31 @@ def test_warnings_point_at_the_caller():
     with pytest.warns(UserWarning, match=NOTHING) as found:
         deconvolutionize(model)
     assert found[0].filename == __file__
+
+
+def autoencoder():
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(2, 3, strides=2, padding="same")(inputs)
+    encoder = keras.Model(inputs, layers.Flatten()(x), name="encoder")
+    code = keras.Input((32,))
+    x = layers.Reshape((4, 4, 2))(code)
+    x = layers.Conv2DTranspose(1, 3, strides=2, padding="same")(x)
+    decoder = keras.Model(code, x, name="decoder")
+    return keras.Model(inputs, decoder(encoder(inputs)))
+
+
+def shared_activation():
+    activation = layers.LeakyReLU(0.2)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(2, 3, activation=activation)(inputs)
+    return keras.Model(inputs, layers.Conv2D(2, 3, activation=activation)(x))
+
+
+@pytest.mark.parametrize("make", [autoencoder, shared_activation])
+def test_layers_without_weights_may_be_shared(make, rng):
+    model = make()
+    twin = deconvolutionize(model, batch_norm="keep")
+    images = rng.normal(size=(2, 8, 8, 1)).astype("float32")
+    # Mean and D are zero and the identity as yet.
+    compare.assert_close(twin(images), model(images))
+    compare.assert_close(keras_deconv.fold(twin)(images), model(images))
