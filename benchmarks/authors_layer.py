@@ -68,11 +68,8 @@ class AuthorsConv2D(torch.nn.Module):
         self.features = block * self.taps[0] * self.taps[1]
         self.groups = channels // block
         self.sampling = 3 if self.taps != (1, 1) else 1
-        for name, like in (
-            ("moving_mean", torch.zeros(self.features)),
-            ("moving_deconv", torch.eye(self.features)),
-        ):
-            self.register_buffer(name, like)
+        self.register_buffer("moving_mean", torch.zeros(self.features))
+        self.register_buffer("moving_deconv", torch.eye(self.features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Maps `(N, C, H, W)`; updates the moving statistics."""
@@ -89,8 +86,8 @@ class AuthorsConv2D(torch.nn.Module):
         )
         deconv = self._root(covariance, identity)
         with torch.no_grad():
-            self.moving_mean.lerp_(mean, 0.1)
-            self.moving_deconv.lerp_(deconv, 0.1)
+            self.get_buffer("moving_mean").lerp_(mean, 0.1)
+            self.get_buffer("moving_deconv").lerp_(deconv, 0.1)
         filters = len(self.kernel)
         dealt = self.kernel.reshape(-1, self.features, self.groups)
         dealt = dealt.transpose(1, 2).reshape(-1, self.features)
@@ -103,7 +100,7 @@ class AuthorsConv2D(torch.nn.Module):
         )
 
     def _columns(self, images: torch.Tensor) -> torch.Tensor:
-        stride = [self.sampling * step for step in self.stride]
+        stride = tuple(self.sampling * step for step in self.stride)
         patches = torch.nn.functional.unfold(
             images, self.taps, padding=self.padding, stride=stride
         )
@@ -144,7 +141,7 @@ def measure(
     images = torch.randn(batch_size, *input_shape)
     arguments = (kernel_shape[-1], kernel_shape[:2], strides, padding)
     plain = keras.layers.Conv2D(*arguments)
-    layer = keras_deconv.DeconvConv2D(
+    layer: Any = keras_deconv.DeconvConv2D(
         *arguments, **keras_deconv.PRESETS["paper"]
     )
     layer.build(images.shape)

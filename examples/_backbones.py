@@ -55,14 +55,17 @@ def build(
         if "include_preprocessing" in inspect.signature(constructor).parameters:
             # Images are standardised already.
             arguments = {"include_preprocessing": False, **arguments}
-        return constructor(
+        model = constructor(
             weights=None,
             input_shape=input_shape,
             classes=num_classes,
             classifier_activation=None,
             **arguments,
         )
+        _leave_scale(model)
+        return model
     backbone = _backbone(kind, what, input_shape, arguments)
+    _leave_scale(backbone)
     x = layers.GlobalAveragePooling2D()(backbone.output)
     return keras.Model(backbone.input, layers.Dense(num_classes)(x))
 
@@ -72,7 +75,10 @@ def check(name: str) -> None:
     kind, _, what = name.rpartition(":")
     if (
         kind in LIBRARIES
-        or (kind == APPLICATIONS and hasattr(keras.applications, what))
+        or (
+            kind == APPLICATIONS
+            and inspect.isfunction(getattr(keras.applications, what, None))
+        )
         or (not kind and name.startswith(OURS) and hasattr(models, name))
     ):
         return
@@ -89,7 +95,19 @@ def _backbone(
     known = importlib.import_module(library).models
     shape = "input_shape" if library == "keras_cv" else "image_shape"
     arguments = {shape: input_shape, **arguments}
-    # KerasCV's aliases of sizes are functions: their names are presets.
     if isinstance(getattr(known, name, None), type):
         return getattr(known, name)(**arguments)
-    return known.Backbone.from_preset(name, load_weights=False, **arguments)
+    # The base class of KerasCV knows no presets of others.
+    kinds = [known.Backbone, *vars(known).values()]
+    cls = next(
+        (each for each in kinds if name in getattr(each, "presets", ())),
+        known.Backbone,
+    )
+    return cls.from_preset(name, load_weights=False, **arguments)
+
+
+def _leave_scale(model: keras.Model) -> None:
+    """Makes of layers that would scale pixels what standardised images take."""
+    for layer in model.layers:
+        if isinstance(layer, layers.Rescaling):
+            layer.scale, layer.offset = 1.0, 0.0

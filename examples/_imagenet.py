@@ -135,7 +135,11 @@ def _stack(crops: Sequence[Image.Image]) -> np.ndarray:
 
 def _in_folders(folder: Path) -> Images:
     """Lists the images in folders of classes."""
-    names = sorted(each.name for each in os.scandir(folder) if each.is_dir())
+    names = sorted(
+        each.name
+        for each in os.scandir(folder)
+        if each.is_dir() and not each.name.startswith(".")
+    )
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):

@@ -182,7 +182,7 @@ def whiten(layer: Any, images: np.ndarray) -> np.ndarray:
 
 def compare_images(images: np.ndarray, whitened: np.ndarray) -> Figure:
     """Draws images above the same deconvolved."""
-    return draw_rows({"images": images, "deconvolved": whitened}, is_color=True)
+    return draw_rows({"images": images, "deconvolved": whitened})
 
 
 def draw_hidden(
@@ -198,7 +198,7 @@ def draw_hidden(
     shown = np.moveaxis(features[0], -1, 0)[:SHOWN_IMAGES]
     shown_after = np.moveaxis(whitened[0], -1, 0)[:SHOWN_IMAGES]
     save(
-        draw_rows({"input": shown, "deconvolved": shown_after}, is_color=False),
+        draw_rows({"input": shown, "deconvolved": shown_after}),
         folder / "hidden.png",
     )
     save(
@@ -263,7 +263,7 @@ def whiten_features(layer: Any, features: np.ndarray) -> np.ndarray:
     return outputs - outputs.mean(axis=(0, 1, 2))
 
 
-def draw_rows(rows: dict[str, np.ndarray], is_color: bool) -> Figure:
+def draw_rows(rows: dict[str, np.ndarray]) -> Figure:
     """Draws rows of images, each row over three deviations from its mean."""
     count = max(map(len, rows.values()))
     figure = Figure(
@@ -274,7 +274,8 @@ def draw_rows(rows: dict[str, np.ndarray], is_color: bool) -> Figure:
         centred = images - images.mean()
         grey = np.clip(0.5 + centred / (6 * images.std()), 0, 1)
         for axes, image in zip(line, grey, strict=False):
-            axes.imshow(image, cmap=None if is_color else "gray")
+            # Colours are shown as they are, whatever is said of grey.
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1)
         for axes in line:
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)

@@ -1,6 +1,6 @@
 """Reports how white the inputs of deconvolution layers are."""
 
-from collections import Counter
+import itertools
 from typing import Any
 
 import keras
@@ -45,8 +45,8 @@ class WhitenessMonitor(keras.callbacks.Callback):
         data: One batch of inputs, as the model takes them: an array, or a
             list or dict of arrays. It should have several times as many
             samples as a block has features.
-        every: Measure in the first epoch, and in every so many-th from
-            there. In other epochs `logs` is left alone.
+        every: Measure in the first epoch of a `fit`, and in every so many-th
+            from there. In other epochs `logs` is left alone.
 
     Raises:
         ValueError: If an argument breaks its rule; when training begins, if
@@ -63,6 +63,7 @@ class WhitenessMonitor(keras.callbacks.Callback):
         _check_batch(data)
         self.data: Any = data
         self.every: int = check_count("every", every)
+        self._first: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         # One that is not built yet is built by the first step.
@@ -71,23 +72,42 @@ class WhitenessMonitor(keras.callbacks.Callback):
                 "The model must have a deconvolution layer. "
                 f"Received: model '{self.model.name}'"
             )
+        self._first = None
+
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        if self._first is None:
+            self._first = epoch
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        if logs is None or epoch % self.every:
+        if logs is None or (epoch - (self._first or 0)) % self.every:
             return
         # On JAX, `fit` keeps the state of the model to itself.
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        seen: Counter[str] = Counter()
-        for found in measure_whiteness(self.model, self.data):
-            start = f"{found.name}/{found.prefix}"
-            seen[start] += 1
-            if seen[start] > 1:
-                start = f"{found.name}_{seen[start]}/{found.prefix}"
-            logs[f"{start}condition"] = found.condition
-            logs[f"{start}distance"] = found.distance
+        measured = measure_whiteness(self.model, self.data)
+        paths = {found.name for found in measured}
+        used: set[str] = set()
+        for found in measured:
+            name = _unused(found.name, found.prefix, used, paths)
+            used.add(f"{name}/{found.prefix}")
+            logs[f"{name}/{found.prefix}condition"] = found.condition
+            logs[f"{name}/{found.prefix}distance"] = found.distance
+
+
+def _unused(name: str, prefix: str, used: set[str], paths: set[str]) -> str:
+    """Returns a name, with a number if there is one of that name already."""
+    if f"{name}/{prefix}" not in used:
+        return name
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(
+        each
+        for each in numbered
+        if f"{each}/{prefix}" not in used and each not in paths
+    )
 
 
 def _check_batch(data: Any) -> None:

@@ -6,6 +6,21 @@ import keras
 from keras import layers
 
 
+def image_input(input_shape: tuple[int | None, ...]) -> Any:
+    """Returns the input of a network.
+
+    Raises:
+        ValueError: If Keras is set to have channels first.
+    """
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "The networks have channels last. Received: "
+            "keras.config.image_data_format()="
+            f"{keras.config.image_data_format()!r}"
+        )
+    return keras.Input(input_shape)
+
+
 def conv(
     x: Any,
     filters: int,

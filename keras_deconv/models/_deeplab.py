@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_deconv.models._blocks import conv
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._resnet import resnet50_features
 
 _FILTERS = 256
@@ -21,7 +22,7 @@ def deeplabv3_resnet50(
     num_classes: int = 19, input_shape: tuple[int, int, int] = (480, 480, 3)
 ) -> keras.Model:
     """Returns DeepLabV3; its outputs are logits of every pixel."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = _pyramid(resnet50_features(inputs, dilated_stages=2))
     x = conv_norm_relu(x, _FILTERS, 3)
     x = conv(x, num_classes, 1, use_bias=True, name="head")

@@ -14,6 +14,7 @@ from keras_deconv.models._blocks import batch_norm
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv
 from keras_deconv.models._blocks import conv_norm
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._resnet import large_stem
 
 _DEPTHS = (6, 12, 24, 16)
@@ -24,7 +25,7 @@ def densenet121(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns DenseNet121 for small images; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = _features(conv(inputs, 64, 3, name="stem"))
     return classifier(inputs, x, num_classes, "densenet121")
 
@@ -33,7 +34,7 @@ def imagenet_densenet121(
     num_classes: int = 1000, input_shape: tuple[int, int, int] = (224, 224, 3)
 ) -> keras.Model:
     """Returns DenseNet121; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = _features(large_stem(inputs))
     return classifier(inputs, x, num_classes, "imagenet_densenet121")
 

@@ -14,6 +14,7 @@ from keras_deconv.models._blocks import bottleneck
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 
 # Width of the bottleneck, channels that are added, channels that are put
 # beside, blocks, and stride of the first block.
@@ -29,7 +30,7 @@ def dpn92(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns DPN92; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 64, 3, name="stem")
     for width, added, beside, depth, stride in _DPN92:
         before = conv_norm(x, added + beside, 1, stride)

@@ -13,6 +13,7 @@ from keras import layers
 
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._blocks import shortcut
 from keras_deconv.models._blocks import squeeze_excite
 from keras_deconv.models._mobilenet_v2 import inverted_bottleneck
@@ -33,7 +34,7 @@ def efficientnet_b0(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns EfficientNetB0; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 32, 3, name="stem")
     for expansion, filters, depth, stride in _STAGES:
         for each in (stride, *(1,) * (depth - 1)):

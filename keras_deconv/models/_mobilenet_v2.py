@@ -15,6 +15,7 @@ from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm
 from keras_deconv.models._blocks import conv_norm_relu
 from keras_deconv.models._blocks import depthwise_conv
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._blocks import shortcut
 
 # Expansion, filters, blocks, and stride of the first block.
@@ -37,7 +38,7 @@ def mobilenet_v2(
     The last convolutions of its blocks are "block1_project", ...,
     "block17_project".
     """
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 32, 3, name="stem")
     block = 0
     for expansion, filters, depth, stride in _STAGES:

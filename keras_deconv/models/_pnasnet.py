@@ -15,6 +15,7 @@ from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm
 from keras_deconv.models._blocks import conv_norm_relu
 from keras_deconv.models._blocks import depthwise_conv
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._blocks import max_pool
 
 
@@ -22,7 +23,7 @@ def pnasnet_a(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns PNASNet of cells A, 44 channels; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 44, 3, name="stem")
     x = _cells(x, 6)
     x = _cells(_reduction_cell(x), 6)

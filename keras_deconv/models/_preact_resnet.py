@@ -16,13 +16,14 @@ from keras_deconv.models._blocks import batch_norm
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv
 from keras_deconv.models._blocks import conv_norm
+from keras_deconv.models._blocks import image_input
 
 
 def preact_resnet18(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns PreActResNet18; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm(inputs, 64, 3, name="stem")
     for filters, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         for each in (stride, 1):

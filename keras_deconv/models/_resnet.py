@@ -16,6 +16,7 @@ from keras_deconv.models._blocks import bottleneck
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._blocks import max_pool
 from keras_deconv.models._blocks import shortcut
 
@@ -24,7 +25,7 @@ def resnet18(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns ResNet18 for small images; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 64, 3, name="stem")
     x = _stages(x, _basic_block, (2, 2, 2, 2))
     return classifier(inputs, x, num_classes, "resnet18")
@@ -34,7 +35,7 @@ def imagenet_resnet18(
     num_classes: int = 1000, input_shape: tuple[int, int, int] = (224, 224, 3)
 ) -> keras.Model:
     """Returns ResNet18; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = _stages(large_stem(inputs), _basic_block, (2, 2, 2, 2))
     return classifier(inputs, x, num_classes, "imagenet_resnet18")
 
@@ -43,7 +44,7 @@ def imagenet_resnet50(
     num_classes: int = 1000, input_shape: tuple[int, int, int] = (224, 224, 3)
 ) -> keras.Model:
     """Returns ResNet50; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = resnet50_features(inputs)
     return classifier(inputs, x, num_classes, "imagenet_resnet50")
 

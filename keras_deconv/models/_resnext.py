@@ -13,6 +13,7 @@ from keras import layers
 from keras_deconv.models._blocks import bottleneck
 from keras_deconv.models._blocks import classifier
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 from keras_deconv.models._blocks import shortcut
 
 _GROUPS = 32
@@ -22,7 +23,7 @@ def resnext29_32x4d(
     num_classes: int = 10, input_shape: tuple[int, int, int] = (32, 32, 3)
 ) -> keras.Model:
     """Returns ResNeXt29, 32 groups of 4 channels; its outputs are logits."""
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = conv_norm_relu(inputs, 64, 1, name="stem")
     for group_width, stride in ((4, 1), (8, 2), (16, 2)):
         for each in (stride, 1, 1):

@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from keras_deconv.models._blocks import conv_norm_relu
+from keras_deconv.models._blocks import image_input
 
 # Filters of the convolutions; 0 stands for a max pooling.
 _VGG11 = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
@@ -50,7 +51,7 @@ def imagenet_vgg11(
 
     Its outputs are logits.
     """
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = layers.Flatten()(_features(inputs, _VGG11))
     for _ in range(2):
         x = layers.Dense(4096, activation="relu")(x)
@@ -65,7 +66,7 @@ def _vgg(
     input_shape: tuple[int, int, int],
     name: str,
 ) -> keras.Model:
-    inputs = keras.Input(input_shape)
+    inputs = image_input(input_shape)
     x = layers.Flatten()(_features(inputs, stages))
     logits = layers.Dense(num_classes, name="head")(x)
     return keras.Model(inputs, logits, name=name)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from keras_deconv.layers import condition_number
@@ -24,7 +25,9 @@ def plot_conditions(model: Any, inputs: Any) -> Figure:
         inputs: A batch of inputs of the model.
 
     Returns:
-        The figure, with a line for every layer, the first one on top.
+        The figure, with a line for every layer, the first one on top. One
+        that is infinite, of a covariance that rounding made singular, is an
+        arrow at the right end.
 
     Raises:
         ValueError: If there is no built deconvolution layer.
@@ -35,11 +38,29 @@ def plot_conditions(model: Any, inputs: Any) -> Figure:
     after = [condition_number(each.whitened) for each in found]
     figure = Figure(figsize=(8, 1.4 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
-    axes.hlines(lines, after, before, color=REFERENCE, alpha=0.4)
-    axes.scatter(before, lines, color=BEFORE, label="input", zorder=3)
-    axes.scatter(
-        after, lines, color=AFTER, label="whitened", marker="D", zorder=3
-    )
+    finite = [each for each in (*before, *after) if np.isfinite(each)]
+    end = 10 * max(finite, default=1.0)
+    ends = [np.minimum(values, end) for values in (before, after)]
+    axes.hlines(lines, ends[1], ends[0], color=REFERENCE, alpha=0.4)
+    for values, color, label, marker in (
+        (before, BEFORE, "input", "o"),
+        (after, AFTER, "whitened", "D"),
+    ):
+        axes.scatter(
+            values, lines, color=color, label=label, marker=marker, zorder=3
+        )
+        for line in lines:
+            if np.isinf(values[line]):
+                axes.scatter(end, line, color=color, marker=">", zorder=3)
+                axes.annotate(
+                    "infinite",
+                    (end, line),
+                    xytext=(-6, 0),
+                    textcoords="offset points",
+                    fontsize="small",
+                    ha="right",
+                    va="center",
+                )
     axes.set(xscale="log", xlabel="condition number of the covariance")
     axes.set_yticks(lines, [title_of(each) for each in found])
     axes.invert_yaxis()

@@ -43,10 +43,12 @@ def plot_densities(samples: Mapping[str, Any]) -> Figure:
     centres = (edges[1:] + edges[:-1]) / 2
     figure = Figure(figsize=(10, 4), layout="constrained")
     near, far = figure.subplots(1, 2)
+    highest = 1.0
     for index, (label, values) in enumerate(samples.items()):
         values = _standardise(label, values)
         counts, _ = np.histogram(values, edges)
         density = counts / (values.size * np.diff(edges))
+        highest = max(highest, density.max())
         color = PALETTE[index % len(PALETTE)]
         near.stairs(density, edges, color=color, label=label)
         near.stairs(density, edges, color=color, alpha=0.15, fill=True)
@@ -62,7 +64,7 @@ def plot_densities(samples: Mapping[str, Any]) -> Figure:
         axes.grid(alpha=0.3)
     near.set(xlim=(-_NEAR, _NEAR), ylabel="density", ylim=(0, None))
     far.set(xlim=(-_REACH, _REACH), ylabel="density, logarithmic")
-    far.set(yscale="log", ylim=(1e-6, 2))
+    far.set(yscale="log", ylim=(1e-6, 2 * highest))
     near.legend()
     return figure
 
