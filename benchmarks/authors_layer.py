@@ -67,7 +67,7 @@ class AuthorsConv2D(torch.nn.Module):
             block -= 1
         self.features = block * self.taps[0] * self.taps[1]
         self.groups = channels // block
-        self.sampling = 3 if self.taps != (1, 1) else 1
+        self.sampling = layer.sampling_stride
         self.register_buffer("moving_mean", torch.zeros(self.features))
         self.register_buffer("moving_deconv", torch.eye(self.features))
 
