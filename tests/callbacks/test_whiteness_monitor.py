@@ -176,3 +176,29 @@ def test_layers_of_one_path_are_told_apart(inputs):
         "part/condition",
         "part_2/condition",
     }
+
+
+def test_numbers_of_names_are_not_those_of_other_layers(inputs):
+    model = SameNames()
+    model.parts.append(keras_deconv.DeconvDense(4, name="part_2"))
+    model.compile("sgd", "mse")
+    found = fit(model, inputs, WhitenessMonitor(inputs), epochs=1)
+    assert {name for name in found if "condition" in name} == {
+        "part/condition",
+        "part_2/condition",
+        "part_3/condition",
+    }
+
+
+def test_every_counts_from_the_first_epoch_of_a_fit(inputs):
+    model, epochs = make_model(), []
+
+    class Seen(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if "first/condition" in logs:
+                epochs.append(epoch)
+
+    monitor = WhitenessMonitor(inputs, every=2)
+    fit(model, inputs, monitor, Seen(), epochs=3)
+    fit(model, inputs, monitor, Seen(), epochs=6, initial_epoch=3)
+    assert epochs == [0, 2, 3, 5]

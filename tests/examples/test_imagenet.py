@@ -419,3 +419,36 @@ def test_data_sets_are_told_apart(imagenet, folder):
     splits = [imagenet.find_images(folder, each) for each in ("train", "val")]
     counts = [len(each.labels) for each in splits]
     assert "{} + {} images".format(*counts) in script.describe(*splits)
+
+
+def test_pixels_are_not_scaled_again():
+    backbones = importlib.import_module("_backbones")
+    model = backbones.build(
+        "applications:EfficientNetB0", 3, (32, 32, 3), {}, 0
+    )
+    found = [
+        (layer.scale, layer.offset)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Rescaling)
+    ]
+    assert set(found) == {(1.0, 0.0)}
+
+
+def test_preset_of_keras_cv_is_found():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("what is built does not depend on the backend")
+    backbones = importlib.import_module("_backbones")
+    model = backbones.build("keras_cv:resnet18_v2", 3, (32, 32, 3), {}, 0)
+    assert model.output_shape == (None, 3)
+
+
+def test_modules_are_no_networks():
+    backbones = importlib.import_module("_backbones")
+    with pytest.raises(ValueError, match="Received: 'applications:resnet50'"):
+        backbones.check("applications:resnet50")
+
+
+def test_hidden_folders_are_no_classes(imagenet, folder):
+    (folder / "train" / ".checkpoints").mkdir()
+    images = imagenet.find_images(folder, "train")
+    assert images.labels.tolist() == shown(images)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_deconv import models
 from keras_deconv.models import _blocks as blocks
 
 
@@ -52,3 +53,12 @@ def test_gate_scales_channels(rng):
         images * gate[:, None, None],
         rtol=1e-5,
     )
+
+
+def test_networks_have_channels_last():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="have channels last"):
+            models.resnet18(input_shape=(3, 32, 32))
+    finally:
+        keras.config.set_image_data_format("channels_last")

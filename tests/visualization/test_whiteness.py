@@ -1,11 +1,15 @@
 """Pictures of covariances: the arrays in them, against NumPy."""
 
+import dataclasses
+import importlib
+
 import keras
 import numpy as np
 import pytest
 
 import keras_deconv
 from keras_deconv import visualization
+from keras_deconv.layers import measure_whiteness
 from oracle import patches
 
 
@@ -137,3 +141,29 @@ def test_figures_are_written(conv, tmp_path):
         figure.savefig(tmp_path / "figure.png", dpi=40)
         written = (tmp_path / "figure.png").read_bytes()
         assert written.startswith(b"\x89PNG")
+
+
+def test_infinite_condition_is_an_arrow(monkeypatch, conv, tmp_path):
+    layer, inputs = conv
+    conditions = importlib.import_module(
+        "keras_deconv.visualization._conditions"
+    )
+    (found,) = measure_whiteness(layer, inputs)
+    singular = dataclasses.replace(found, covariance=0 * found.covariance)
+    for given in ([singular], [found, singular]):
+        monkeypatch.setattr(
+            conditions, "measure", lambda *arguments, given=given: given
+        )
+        figure = visualization.plot_conditions(layer, inputs)
+        (axes,) = figure.axes
+        assert "infinite" in {text.get_text() for text in axes.texts}
+        figure.savefig(tmp_path / "figure.png", dpi=40)
+
+
+def test_spectra_of_many_layers_have_a_scale_in_place_of_names(correlated):
+    model = keras.Sequential([keras.Input((3,))])
+    for _ in range(17):
+        model.add(keras_deconv.DeconvDense(3, kernel_initializer="identity"))
+    figure = visualization.plot_spectra(model, correlated(16, 3))
+    assert not figure.legends
+    assert "order of the model" in figure.axes[-1].get_ylabel()
