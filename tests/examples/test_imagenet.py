@@ -434,12 +434,23 @@ def test_pixels_are_not_scaled_again():
     assert set(found) == {(1.0, 0.0)}
 
 
-def test_preset_of_keras_cv_is_found():
+def test_preset_of_keras_cv_is_that_of_its_class(monkeypatch):
+    """Without a download of its configuration, which is Keras's part."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("what is built does not depend on the backend")
+    known = importlib.import_module("keras_cv").models
+    asked = []
+
+    def from_preset(cls, name, **arguments):
+        asked.append((cls, name, arguments))
+        inputs = keras.Input((32, 32, 3))
+        return keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+
+    monkeypatch.setattr(known.Backbone, "from_preset", classmethod(from_preset))
     backbones = importlib.import_module("_backbones")
-    model = backbones.build("keras_cv:resnet18_v2", 3, (32, 32, 3), {}, 0)
-    assert model.output_shape == (None, 3)
+    backbones.build("keras_cv:resnet18_v2", 3, (32, 32, 3), {}, 0)
+    arguments = {"load_weights": False, "input_shape": (32, 32, 3)}
+    assert asked == [(known.ResNetV2Backbone, "resnet18_v2", arguments)]
 
 
 def test_modules_are_no_networks():
