@@ -56,8 +56,8 @@ class ChannelDeconv(SamplingSettings, LayoutSettings):
             `(n, C, *spatial)` with `data_format="channels_first"`.
         training: As in `DeconvConv2D`.
         mask: `(n, *spatial)`, or the first of these axes: True for positions
-            that count in the statistics, of which none is left out then; by
-            default all do. Keras hands on that of the inputs.
+            that count in the statistics, all of them, whatever S is. Keras
+            hands on that of the inputs.
 
     Raises:
         ValueError: If an argument is out of range, the inputs have a rank

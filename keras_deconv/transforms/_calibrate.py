@@ -119,8 +119,8 @@ def _warn_of_unreached(found: Any, reached: Any) -> None:
     if left:
         warn(
             "Calibration data must reach every layer that is converted, in "
-            "inference mode. D of the others is the identity, until it is "
-            f"trained: exclude them, or do so. Received: {', '.join(left)}"
+            "inference mode; D of the others is the identity until they are "
+            f"trained. Received: {', '.join(left)}"
         )
 
 
