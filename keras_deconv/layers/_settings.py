@@ -78,7 +78,7 @@ class LayoutSettings(BlockSettings):
         )
         if block_layout == "interleaved" and not self.share_blocks:
             raise ValueError(
-                "With `share_blocks=False`, `block_layout` must be "
+                "`share_blocks` must be True, unless `block_layout` is "
                 "'contiguous': interleaved blocks share one D. "
                 "Received: share_blocks=False, block_layout='interleaved'"
             )

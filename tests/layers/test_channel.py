@@ -109,7 +109,7 @@ def test_rank_out_of_range_is_refused(shape, found):
         ),
         (
             {"share_blocks": False},
-            "`share_blocks=False`, `block_layout` must be 'contiguous'",
+            "`share_blocks` must be True, unless `block_layout`",
         ),
         ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),
     ],

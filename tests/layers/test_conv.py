@@ -256,7 +256,7 @@ def test_unknown_spatial_sizes(correlated):
         ({"sampling_stride": 0}, "`sampling_stride` must be.*=0"),
         (
             {"share_blocks": False},
-            "`share_blocks=False`, `block_layout` must be 'contiguous'",
+            "`share_blocks` must be True, unless `block_layout`",
         ),
         (
             {"method": "minimax", "num_iterations": 4},
