@@ -4,9 +4,10 @@
 
 For each different convolution of a network, a training step of it, forward and
 back: by the algorithm written down step by step in PyTorch, as the paper has it
-(algorithm 1, sections 3.3 to 3.5; its code is in PyTorch), and by this package.
-They take turns, and a convolution with nothing around it too. Both layers
-compute the same: the largest difference of their outputs is in the table.
+(algorithm 1, sections 3.3, 4.3 and 4.5; its code is in PyTorch), and by this
+package. They take turns, and a convolution with nothing around it too. Both
+layers compute the same: the largest difference of their outputs is in the
+table.
 
 Images lie in memory as each layer likes best: channels first for the authors'.
 """
